@@ -1,0 +1,19 @@
+"""adapterhub: train, store and serve parameter-efficient fine-tuning adapters of any method."""
+
+from adapterhub.hookspecs import hookimpl
+from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site, select_modules
+
+__all__ = [
+    "BaseShape",
+    "Method",
+    "MethodConfig",
+    "ModuleShape",
+    "Param",
+    "Params",
+    "Plan",
+    "Site",
+    "hookimpl",
+    "select_modules",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,188 @@
+"""An adapter as files: PEFT's layout beside our own record of where it came from.
+
+    adapter_config.json          PEFT's config
+    adapter_model.safetensors    the tensors, under PEFT's names
+    adapterhub.json              provenance (absent for an adapter somebody else made)
+
+Reading starts at the header, without torch; `read_tensors` is the only function that imports it.
+
+What is not covered: sharded adapters, and any format but safetensors (never pickle).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub.config import Config
+from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
+from adapterhub.method import Plan
+from adapterhub.prompt_format import PromptFormat
+from adapterhub.safetensors_header import TensorHeader, read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG_FILE = "adapter_config.json"
+TENSORS_FILE = "adapter_model.safetensors"
+PROVENANCE_FILE = "adapterhub.json"
+CARD_FILE = "README.md"
+ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE, CARD_FILE)
+PICKLED_FILES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_adapter.bin")
+
+MAX_JSON_BYTES = 1 << 20
+
+
+class BaseRecord(Config):
+    """The base an adapter was trained on."""
+
+    id: str
+    """Hub id, built-in name, or the folder's name."""
+    revision: str = ""
+    """Commit on the Hub, when it came from there."""
+    digest: str
+    """`sha256:` digest of the unquantized weights; decides whether the adapter fits a base."""
+
+
+class Provenance(Config):
+    """`adapterhub.json`: how an adapter came to be."""
+
+    format_version: int = 1
+    method: str
+    """The method's name."""
+    base: BaseRecord
+    """The base model it was trained on."""
+    quantization: str = "none"
+    """How the base was quantized in training."""
+    prompt_format: PromptFormat = PromptFormat()
+    """How prompts become token ids; applied by default wherever the adapter is served."""
+    data: dict[str, Any] = {}
+    """Digest and counts of the training data."""
+    training: dict[str, Any] = {}
+    """Objective, seed and the options that differ from their defaults."""
+    evaluations: dict[str, float] = {}
+    """Figures on the held-out split, by name."""
+    versions: dict[str, str] = {}
+    """Versions of the libraries it was made with."""
+    created: str = ""
+    """UTC time, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter whose header was read and checked; its tensors are still on disk."""
+
+    files: Mapping[str, Path]
+    """File name -> where its bytes are (a folder, or blobs of a store)."""
+    config: Mapping[str, Any]
+    """`adapter_config.json`, as written."""
+    tensors: Mapping[str, TensorHeader]
+    """Tensor name on disk -> its dtype, shape and place, from the checked header."""
+    provenance: Provenance | None
+    """None when somebody else made it; such an adapter is shown as unverified."""
+    digest: str = field(default="", compare=False)
+    """Content digest given by the store, `sha256:...`; empty outside it."""
+
+    @property
+    def peft_type(self) -> str:
+        return str(self.config["peft_type"])
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def read_tensors(self) -> dict[str, Tensor]:
+        """All tensors, copied into memory, by their names on disk.
+
+        Raises CorruptAdapterError for values that are not finite.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self.files[TENSORS_FILE]
+        try:
+            tensors = load(path.read_bytes())
+        except SafetensorError as error:
+            raise CorruptAdapterError(f"{path}: {error}") from None
+        for key, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise CorruptAdapterError(f"{path}: tensor {key!r} has values that are not finite")
+        return tensors
+
+    def check_plan(self, plan: Plan, *, base: str) -> None:
+        """Strict: every tensor is in the plan with its shape, and every tensor of the plan is there.
+
+        Raises BaseMismatchError naming the first key that differs, and how many do.
+        """
+        wanted = plan.shapes()
+        problems = []
+        for key in sorted(wanted.keys() | self.tensors.keys()):
+            have = self.tensors.get(key)
+            if have is None:
+                problems.append(f"{key}: missing, the plan has {wanted[key]}")
+            elif key not in wanted:
+                problems.append(f"{key}: not in the plan, the file has {have.shape}")
+            elif have.shape != wanted[key]:
+                problems.append(f"{key}: the file has {have.shape}, the plan {wanted[key]}")
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise BaseMismatchError(f"adapter does not fit base {base}: {problems[0]}{more}")
+
+
+def read_folder(folder: Path) -> Adapter:
+    """Read and check the adapter in a folder. Raises CorruptAdapterError when it is not one."""
+    files = {name: folder / name for name in ADAPTER_FILES if (folder / name).is_file()}
+    if TENSORS_FILE not in files and (pickled := [name for name in PICKLED_FILES if (folder / name).exists()]):
+        raise CorruptAdapterError(f"{folder / pickled[0]}: pickled weights are never loaded; need {TENSORS_FILE}")
+    return read_files(files, where=str(folder))
+
+
+def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Adapter:
+    """Read and check an adapter given as files; `where` names it in errors.
+
+    Raises CorruptAdapterError when a file is missing or not of the accepted format.
+    """
+    for name in (CONFIG_FILE, TENSORS_FILE):
+        if name not in files:
+            raise CorruptAdapterError(f"{where}: no {name}")
+    config = _read_json(files[CONFIG_FILE])
+    if not isinstance(config.get("peft_type"), str):
+        raise CorruptAdapterError(f"{files[CONFIG_FILE]}: no peft_type")
+    provenance = None
+    if PROVENANCE_FILE in files:
+        provenance = _read_provenance(files[PROVENANCE_FILE])
+    return Adapter(files, config, read_header(files[TENSORS_FILE]), provenance, digest)
+
+
+def _read_provenance(path: Path) -> Provenance:
+    values = _read_json(path)
+    version = values.get("format_version", 1)
+    known = Provenance.model_fields["format_version"].default
+    if not isinstance(version, int) or version > known:
+        raise CorruptAdapterError(f"{path}: format_version {version!r}; this version reads up to {known}")
+    try:
+        return Provenance.load(values, where=str(path))
+    except ConfigError as error:
+        raise CorruptAdapterError(str(error)) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise CorruptAdapterError(f"{path}: longer than {MAX_JSON_BYTES} bytes")
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptAdapterError(f"{path}: not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise CorruptAdapterError(f"{path}: not a JSON object")
+    return values

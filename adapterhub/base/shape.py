@@ -1,0 +1,112 @@
+"""The shape of a base model, read from its config on the meta device: no weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from adapterhub.errors import BaseNotFoundError
+from adapterhub.method import BaseShape, ModuleKind, ModuleShape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
+MLP_NAMES = ("mlp", "feed_forward", "ffn")
+
+
+def read_shape(folder: Path) -> BaseShape:
+    """The shape of the causal language model in a folder, from `config.json` alone.
+
+    Raises BaseNotFoundError when the folder holds no config of a known causal language model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseNotFoundError(f"{folder}: not a causal language model: {error}", resource=str(folder)) from None
+    return shape_of(model)
+
+
+def shape_of(model: nn.Module) -> BaseShape:
+    """The shape of a model, wherever its weights are (works on the meta device)."""
+    config: Any = model.config
+    text = config.get_text_config()
+    layers = _layers(model, text.num_hidden_layers)
+    hidden = text.hidden_size
+    modules: dict[str, ModuleShape] = {}
+    for name, module in model.named_modules():
+        found = _leaf_shape(module)
+        if found is not None:
+            modules[name] = found
+    attention, mlp = [], []
+    for layer in layers:
+        parts = dict(model.get_submodule(layer).named_children())
+        modules[layer] = ModuleShape("layer", hidden, hidden)
+        attention.append(_sublayer(layer, parts, ATTENTION_NAMES, "attention", "post_attention_layernorm", modules, hidden))
+        mlp.append(_sublayer(layer, parts, MLP_NAMES, "mlp", "post_feedforward_layernorm", modules, hidden))
+    head_dim = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
+    return BaseShape(
+        architecture=type(model).__name__,
+        hidden_size=hidden,
+        num_layers=len(layers),
+        num_kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
+        head_dim=head_dim,
+        vocab_size=text.vocab_size,
+        max_positions=text.max_position_embeddings,
+        modules=modules,
+        layers=tuple(layers),
+        attention_outputs=tuple(attention),
+        mlp_outputs=tuple(mlp),
+        lm_head=_lm_head(model),
+    )
+
+
+def _layers(model: nn.Module, count: int) -> list[str]:
+    """The decoder layers: the one list as long as the config says the model is deep."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return [f"{name}.{index}" for index in range(count)]
+    raise BaseNotFoundError(f"{type(model).__name__}: found no list of {count} decoder layers")
+
+
+def _sublayer(
+    layer: str,
+    parts: dict[str, nn.Module],
+    names: tuple[str, ...],
+    kind: ModuleKind,
+    post_norm: str,
+    modules: dict[str, ModuleShape],
+    hidden: int,
+) -> str:
+    """The module whose output joins the residual. With post-sublayer norms it is the norm behind the part."""
+    if "post_feedforward_layernorm" in parts:
+        return f"{layer}.{post_norm}"
+    part = next((name for name in names if name in parts), None)
+    if part is None:
+        raise BaseNotFoundError(f"{layer}: no {kind} module; known names: {', '.join(names)}")
+    modules[f"{layer}.{part}"] = ModuleShape(kind, hidden, hidden)
+    return f"{layer}.{part}"
+
+
+def _leaf_shape(module: nn.Module) -> ModuleShape | None:
+    if isinstance(module, nn.Linear):
+        return ModuleShape("linear", module.in_features, module.out_features)
+    if isinstance(module, Conv1D):
+        return ModuleShape("conv1d", module.weight.shape[0], module.nf)
+    if isinstance(module, nn.Embedding):
+        return ModuleShape("embedding", module.num_embeddings, module.embedding_dim)
+    weight = getattr(module, "weight", None)
+    if type(module).__name__.endswith("Norm") and isinstance(weight, nn.Parameter) and weight.ndim == 1:
+        return ModuleShape("norm", weight.shape[0], weight.shape[0])
+    return None
+
+
+def _lm_head(model: nn.Module) -> str:
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    return next(name for name, module in model.named_modules() if module is head)

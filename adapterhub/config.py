@@ -1,0 +1,44 @@
+"""Frozen settings: one base class, one way to load, one way to complain.
+
+A config is composed, never inherited from another config, and never written after load. Unknown
+keys are errors. The docstring under each field is its help text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from adapterhub.errors import ConfigError, did_you_mean
+
+
+class Config(BaseModel):
+    """Base of every config: frozen, strict about unknown keys, documented by attribute docstrings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @classmethod
+    def load(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """Build from untrusted `values`; `where` names their origin in the error.
+
+        Raises ConfigError naming the first wrong key and what would be accepted.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _config_error(cls, error, where) from None
+
+
+def _config_error(cls: type[Config], error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "value"
+    if first["type"] == "extra_forbidden":
+        known = sorted(cls.model_fields)
+        return ConfigError(
+            f"{where}: unknown option {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})", field=key
+        )
+    reason = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+    return ConfigError(f"{where}: {key}: {reason}{given}", field=key)

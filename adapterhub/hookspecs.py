@@ -1,0 +1,26 @@
+"""The hooks a plugin may implement. A hook passes `register`; the host does the bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from adapterhub.method import Register
+
+hookspec = pluggy.HookspecMarker("adapterhub")
+hookimpl = pluggy.HookimplMarker("adapterhub")
+
+
+@hookspec
+def register_methods(register: Register) -> None:
+    """Register PEFT methods: call `register(method)` once for each."""
+
+
+@hookspec
+def register_commands(register: Callable[[click.Command], None]) -> None:
+    """Register verbs of the command line: call `register(command)` once for each."""

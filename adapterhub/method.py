@@ -1,0 +1,243 @@
+"""The method contract: what a parameter-efficient fine-tuning method is.
+
+A method is a config schema, a *plan* (which sites of the base it touches and which tensors it
+keeps there, from shapes alone) and a few lines of pure, row-wise mathematics. Training, strict
+loading, counting, storing and serving in mixed batches follow from these and are the core's.
+
+Sites are of two kinds so far:
+
+    module   at a named module: x' = pre(p, x), then y' = post(p, x', y)
+    prompt   n virtual embeddings in front of the tokens
+
+`x` and `y` are rows, `[rows, features]`; `p` maps the site's parameter names to tensors. A method
+may not couple rows: a row's result must not depend on which other rows are in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+
+from adapterhub.config import Config
+from adapterhub.errors import ConfigError, UnsupportedAdapterError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Params = Mapping[str, "Tensor"]
+ModuleKind = Literal["linear", "conv1d", "embedding", "layer", "attention", "mlp", "norm"]
+Init = Literal["zeros", "ones", "normal", "kaiming_uniform"]
+
+
+@dataclass(frozen=True)
+class ModuleShape:
+    """One module of the base that a site may name, by its feature widths."""
+
+    kind: ModuleKind
+    in_features: int
+    out_features: int
+
+
+@dataclass(frozen=True)
+class BaseShape:
+    """What a plan may know of a base model: names and sizes, never weights."""
+
+    architecture: str
+    """The transformers class, such as `LlamaForCausalLM`."""
+    hidden_size: int
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_positions: int
+    modules: Mapping[str, ModuleShape]
+    """Every module a site may name, by its name in the unwrapped model."""
+    layers: tuple[str, ...]
+    """The decoder layers, in order."""
+    attention_outputs: tuple[str, ...]
+    """Per layer, the module whose output is added to the residual after attention."""
+    mlp_outputs: tuple[str, ...]
+    """Per layer, the module whose output is added to the residual after the feed-forward part."""
+    lm_head: str
+
+    @cached_property
+    def linears(self) -> tuple[str, ...]:
+        """Every linear module inside the decoder layers, in model order."""
+        return tuple(
+            name
+            for name, module in self.modules.items()
+            if module.kind in ("linear", "conv1d") and name != self.lm_head
+        )
+
+
+@dataclass(frozen=True)
+class Param:
+    """One tensor an adapter keeps at a site."""
+
+    shape: tuple[int, ...]
+    init: Init = "zeros"
+    std: float = 0.02
+    """Standard deviation of `init="normal"`."""
+    trainable: bool = True
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in the base where an adapter acts, with the tensors it keeps there."""
+
+    kind: Literal["module", "prompt"]
+    params: Mapping[str, Param]
+    module: str = ""
+    """The module's name in the unwrapped base; empty for a prompt site."""
+    virtual_tokens: int = 0
+    """Positions in front of the prompt that a prompt site occupies."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All sites of one adapter on one base. Exact: these tensors and no others."""
+
+    sites: tuple[Site, ...]
+    tensor_keys: Mapping[str, tuple[Site, str]]
+    """Name on disk -> (site, parameter name)."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions in front of the prompt that the adapter occupies."""
+        return sum(site.virtual_tokens for site in self.sites)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(param.numel for site in self.sites for param in site.params.values())
+
+    @property
+    def num_trainable(self) -> int:
+        return sum(param.numel for site in self.sites for param in site.params.values() if param.trainable)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The exact shape of every tensor by its name on disk."""
+        return {key: site.params[name].shape for key, (site, name) in self.tensor_keys.items()}
+
+
+class MethodConfig(Config):
+    """Base of a method's options, and its translation from and to `adapter_config.json`.
+
+    A subclass's fields carry PEFT's names. `neutral` names the keys of PEFT's file that do not
+    change what a trained adapter computes; every other key this class has no field for must be
+    absent or empty, or the adapter is refused by name: nothing is half understood.
+    """
+
+    neutral: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def from_peft(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """Read the options of a saved adapter.
+
+        Raises UnsupportedAdapterError naming the first option that has an effect we do not serve.
+        """
+        known = {key: value for key, value in values.items() if key in cls.model_fields}
+        for key, value in sorted(values.items()):
+            if key not in known and key not in cls.neutral and key not in COMMON_PEFT_KEYS and not _is_empty(value):
+                raise UnsupportedAdapterError(f"{where}: option {key}={value!r} is not served by this method")
+        try:
+            return cls.load(known, where=where)
+        except ConfigError as error:
+            raise UnsupportedAdapterError(str(error)) from None
+
+    def to_peft(self) -> dict[str, Any]:
+        """The options as PEFT's config classes take them."""
+        return self.model_dump()
+
+
+COMMON_PEFT_KEYS = frozenset(
+    ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision", "task_type")
+)
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value is False or value in ({}, [], "")
+
+
+C = TypeVar("C", bound=MethodConfig)
+
+
+class Method(ABC, Generic[C]):
+    """One PEFT method. Subclass, set the class attributes, and give `sites` and the mathematics.
+
+    The functions are pure: all state is in `config` and in `p`. They run under `torch.no_grad` when
+    serving and under autograd when training, on rows of one adapter only.
+    """
+
+    name: ClassVar[str]
+    """What users type: `--method lora`."""
+    peft_type: ClassVar[str]
+    """`peft_type` in `adapter_config.json`."""
+    Config: type[C]
+    in_peft: ClassVar[bool] = False
+    """True when PEFT itself trains the method; otherwise the core's generic tuner does."""
+
+    def sites(self, config: C, shape: BaseShape) -> list[Site]:
+        """The sites and tensor shapes of an adapter with `config` on a base of `shape`.
+
+        Raises ConfigError when the config names modules the base does not have.
+        """
+        raise NotImplementedError
+
+    def pre(self, config: C, p: Params, x: Tensor) -> Tensor:
+        """Rows into the module. `x` and result: [rows, in_features]."""
+        return x
+
+    def post(self, config: C, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        """Rows out of the module. `x`: [rows, in_features]; `y` and result: [rows, out_features]."""
+        return y
+
+    def prompt(self, config: C, p: Params) -> Tensor:
+        """The virtual embeddings of a prompt site: [n, hidden]."""
+        raise NotImplementedError
+
+    def key(self, site: Site, param: str) -> str:
+        """The tensor's name on disk, in PEFT's spelling."""
+        return f"base_model.model.{site.module}.{self.name}_{param}"
+
+    def plan(self, config: C, shape: BaseShape) -> Plan:
+        """Everything about an adapter that can be known before any weight is read."""
+        sites = tuple(self.sites(config, shape))
+        keys = {self.key(site, name): (site, name) for site in sites for name in site.params}
+        return Plan(sites, keys)
+
+
+Register = Callable[[Method[Any]], None]
+
+
+def select_modules(
+    wanted: tuple[str, ...] | Literal["all-linear"], shape: BaseShape, *, field_name: str
+) -> list[str]:
+    """The linear modules that `wanted` names: `"all-linear"`, or suffixes such as `("q_proj", "v_proj")`.
+
+    A suffix matches as PEFT matches it: the whole name, or its end behind a dot.
+    Raises ConfigError listing what there is when a suffix matches nothing.
+    """
+    if wanted == "all-linear":
+        return list(shape.linears)
+    candidates = [*shape.linears, shape.lm_head]
+    for suffix in wanted:
+        if not any(_matches(name, suffix) for name in candidates):
+            leaves = sorted({name.rsplit(".", 1)[-1] for name in candidates})
+            raise ConfigError(
+                f"{field_name}: {suffix!r} matches no linear module of {shape.architecture}; "
+                f"there are: {', '.join(leaves)}",
+                field=field_name,
+            )
+    return [name for name in candidates if any(_matches(name, suffix) for suffix in wanted)]
+
+
+def _matches(name: str, suffix: str) -> bool:
+    return name == suffix or name.endswith(f".{suffix}")

@@ -1,0 +1,83 @@
+"""How a prompt becomes token ids: one function for training and for serving.
+
+The format is part of the adapter. It is recorded when the adapter is trained and applied by
+default wherever the adapter is served, so that the ids of a prompt are the same in both places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from adapterhub.config import Config
+from adapterhub.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FormatKind = Literal["raw", "chat"]
+
+
+class PromptFormat(Config):
+    """The recorded format of an adapter's prompts."""
+
+    kind: FormatKind = "raw"
+    """`raw`: the text as it is; `chat`: one user turn in the base's own chat template."""
+    system_prompt: str | None = None
+    """The system turn of a chat; the template's own default when absent."""
+    template_sha256: str = ""
+    """Hash of the chat template it was made with; a base with another template is refused."""
+    closes_with: str = ""
+    """The token that ends a response, in the loss when training and a stop when serving."""
+
+    @model_validator(mode="after")
+    def _system_needs_chat(self) -> PromptFormat:
+        if self.kind == "raw" and self.system_prompt is not None:
+            raise ValueError("system_prompt needs the chat format")
+        return self
+
+    @classmethod
+    def of(
+        cls, tokenizer: PreTrainedTokenizerBase, kind: FormatKind, system_prompt: str | None = None
+    ) -> PromptFormat:
+        """The format of `kind` on this tokenizer, with its template's hash and closing token filled in."""
+        template = _template_sha256(tokenizer) if kind == "chat" else ""
+        closing = str(tokenizer.eos_token or "")
+        values = {"kind": kind, "system_prompt": system_prompt, "template_sha256": template, "closes_with": closing}
+        return cls.load(values, where="prompt format")
+
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raises ConfigError when this format was recorded with another chat template or closing token."""
+        if self.kind == "chat" and (found := _template_sha256(tokenizer)) != self.template_sha256:
+            raise ConfigError(
+                f"prompt format: made with chat template {self.template_sha256[:12]}, the base has {found[:12]}",
+                field="template_sha256",
+            )
+        if self.closes_with != (found := str(tokenizer.eos_token or "")):
+            raise ConfigError(
+                f"prompt format: responses close with {self.closes_with!r}, the base's end of sequence is {found!r}",
+                field="closes_with",
+            )
+
+    def encode_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+        """Token ids of a prompt, up to where the response begins."""
+        if self.kind == "raw":
+            return list(tokenizer(prompt)["input_ids"])
+        turns = [{"role": "user", "content": prompt}]
+        if self.system_prompt is not None:
+            turns.insert(0, {"role": "system", "content": self.system_prompt})
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def encode_response(self, tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+        """Token ids of a response with its closing token, as trained on."""
+        ids = list(tokenizer(response, add_special_tokens=False)["input_ids"])
+        return [*ids, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else ids
+
+
+def _template_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    if not tokenizer.chat_template:
+        raise ConfigError("prompt format: the base has no chat template; accepted: raw", field="kind")
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()

@@ -1,0 +1,112 @@
+"""The header of a safetensors file, checked before any tensor is read.
+
+A hostile header can cost seconds and hundreds of megabytes, overlap tensors, or claim more data
+than there is; the limits and checks here come first. Needs no torch.
+Format: https://huggingface.co/docs/safetensors, an 8-byte little-endian length, that many bytes of
+JSON, then the data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from adapterhub.errors import CorruptAdapterError
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_TENSORS = 8192
+MAX_DIMENSIONS = 8
+
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Dtypes an adapter's tensors may have."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}\Z")
+
+
+class TensorHeader(NamedTuple):
+    """One tensor of the file: `start` and `end` are byte offsets into the data part."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.end - self.start
+
+
+def read_header(path: Path) -> dict[str, TensorHeader]:
+    """The tensors a file holds, by name.
+
+    Raises CorruptAdapterError naming the file and what is wrong with it.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        if len(prefix) < 8:
+            raise CorruptAdapterError(f"{path}: {size} bytes, too short for a safetensors file")
+        length = int.from_bytes(prefix, "little")
+        if length > MAX_HEADER_BYTES:
+            raise CorruptAdapterError(
+                f"{path}: not a safetensors file, or its header of {length} bytes is over {MAX_HEADER_BYTES}"
+            )
+        if length > size - 8:
+            raise CorruptAdapterError(f"{path}: truncated in its header ({size} bytes, needs {length + 8})")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise CorruptAdapterError(f"{path}: header is not JSON: {error}") from None
+    if not isinstance(header, dict):
+        raise CorruptAdapterError(f"{path}: header is not a JSON object")
+    header.pop("__metadata__", None)
+    if not header:
+        raise CorruptAdapterError(f"{path}: holds no tensors")
+    if len(header) > MAX_TENSORS:
+        raise CorruptAdapterError(f"{path}: {len(header)} tensors, at most {MAX_TENSORS} are accepted")
+    tensors = {name: _tensor(path, name, entry) for name, entry in header.items()}
+    _check_layout(path, tensors, size - 8 - length)
+    return tensors
+
+
+def _tensor(path: Path, name: str, entry: Any) -> TensorHeader:
+    if not _PLAIN_NAME.match(name) or ".." in name:
+        raise CorruptAdapterError(f"{path}: {name[:80]!r} is not a plain tensor name")
+    try:
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    except (TypeError, KeyError, ValueError):
+        raise CorruptAdapterError(f"{path}: tensor {name!r} has no dtype, shape and data_offsets") from None
+    if dtype not in DTYPE_BYTES:
+        accepted = ", ".join(DTYPE_BYTES)
+        raise CorruptAdapterError(f"{path}: tensor {name!r} has dtype {dtype!r}; accepted: {accepted}")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_size(n) and n > 0 for n in shape):
+        raise CorruptAdapterError(f"{path}: tensor {name!r} has shape {shape!r}; need positive integers")
+    if not _is_size(start) or not _is_size(end) or end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
+        raise CorruptAdapterError(f"{path}: tensor {name!r} of shape {shape} does not fill bytes {start} to {end}")
+    return TensorHeader(dtype, tuple(shape), start, end)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
+
+
+def _check_layout(path: Path, tensors: dict[str, TensorHeader], data_bytes: int) -> None:
+    expected = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
+        if tensor.start != expected:
+            raise CorruptAdapterError(f"{path}: tensor {name!r} starts at byte {tensor.start}, expected {expected}")
+        expected = tensor.end
+    if expected != data_bytes:
+        problem = "truncated" if expected > data_bytes else "has bytes after its tensors"
+        raise CorruptAdapterError(f"{path}: {problem} ({data_bytes} bytes of data, its header says {expected})")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name stands twice")
+    return result
