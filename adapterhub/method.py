@@ -131,8 +131,9 @@ class MethodConfig(Config):
     """Base of a method's options, and its translation from and to `adapter_config.json`.
 
     A subclass's fields carry PEFT's names. `neutral` names the keys of PEFT's file that do not
-    change what a trained adapter computes; every other key this class has no field for must be
-    absent or empty, or the adapter is refused by name: nothing is half understood.
+    change what a trained adapter computes and are not read back (a field among them matters in
+    training only). Every other key without a field must be absent or empty, or the adapter is
+    refused by name: nothing is half understood.
     """
 
     neutral: ClassVar[frozenset[str]] = frozenset()
@@ -143,9 +144,10 @@ class MethodConfig(Config):
 
         Raises UnsupportedAdapterError naming the first option that has an effect we do not serve.
         """
-        known = {key: value for key, value in values.items() if key in cls.model_fields}
+        ignored = cls.neutral | COMMON_PEFT_KEYS
+        known = {key: value for key, value in values.items() if key in cls.model_fields and key not in ignored}
         for key, value in sorted(values.items()):
-            if key not in known and key not in cls.neutral and key not in COMMON_PEFT_KEYS and not _is_empty(value):
+            if key not in known and key not in ignored and not _is_empty(value):
                 raise UnsupportedAdapterError(f"{where}: option {key}={value!r} is not served by this method")
         try:
             return cls.load(known, where=where)

@@ -1,0 +1,54 @@
+"""What goes into the engine and what comes out: requests, and events of their progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from adapterhub.config import Config
+from adapterhub.errors import AdapterHubError
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+class Sampling(Config):
+    """How tokens are chosen. The limits are those of the service's fields."""
+
+    max_new_tokens: int = Field(default=128, ge=1, le=8192)
+    """The most tokens to generate."""
+    temperature: float = Field(default=0.0, ge=0, le=10)
+    """0 takes the likeliest token."""
+    top_k: int = Field(default=0, ge=0, le=1 << 20)
+    """Choose among the k likeliest; 0 means all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Choose among the likeliest whose probabilities reach p."""
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    """The noise of token i is a function of the seed and i alone."""
+    ignore_eos: bool = False
+    """Go on past the end-of-sequence token."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation. `adapter` is a content digest, or empty for the bare base."""
+
+    prompt_ids: tuple[int, ...]
+    adapter: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+class Event(NamedTuple):
+    """Progress of one request: new tokens, and in its last event why it ended."""
+
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    error: AdapterHubError | None = None
+
+
+class Completion(NamedTuple):
+    """A finished request of an offline batch."""
+
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
