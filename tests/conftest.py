@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
+from adapterhub import BaseShape
+from adapterhub.adapter import CONFIG_FILE, TENSORS_FILE
+from adapterhub.plugins import installed_methods
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
@@ -70,3 +77,20 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base of another width, which no adapter of `tiny_base` fits."""
     return save_tiny_llama(tmp_path_factory.mktemp("other-llama"), seed=1, hidden=48)
+
+
+def save_random_adapter(
+    folder: Path, method: str, shape: BaseShape, *, seed: int = 0, scale: float = 0.3, **options: Any
+) -> Path:
+    """An adapter in PEFT's layout with random nonzero values in every tensor, never trained."""
+    chosen = installed_methods().get(method)
+    config = chosen.Config.load(options, where="test")
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        key: torch.randn(size, generator=generator) * scale for key, size in chosen.plan(config, shape).shapes().items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
+    values = {"peft_type": chosen.peft_type, "task_type": "CAUSAL_LM", **config.to_peft()}
+    (folder / CONFIG_FILE).write_text(json.dumps(values))
+    return folder
