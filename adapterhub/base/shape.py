@@ -22,12 +22,14 @@ MLP_NAMES = ("mlp", "feed_forward", "ffn")
 def read_shape(folder: Path) -> BaseShape:
     """The shape of the causal language model in a folder, from `config.json` alone.
 
-    Raises BaseNotFoundError when the folder holds no config of a known causal language model.
+    Raises BaseNotFoundError when the folder holds no config of a known, unquantized causal language model.
     """
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if getattr(config, "quantization_config", None):
+            raise ValueError("its weights are quantized already; need the floating model it was made from")
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError) as error:
         raise BaseNotFoundError(f"{folder}: not a causal language model: {error}", resource=str(folder)) from None
     return shape_of(model)
@@ -48,7 +50,9 @@ def shape_of(model: nn.Module) -> BaseShape:
     for layer in layers:
         parts = dict(model.get_submodule(layer).named_children())
         modules[layer] = ModuleShape("layer", hidden, hidden)
-        attention.append(_sublayer(layer, parts, ATTENTION_NAMES, "attention", "post_attention_layernorm", modules, hidden))
+        attention.append(
+            _sublayer(layer, parts, ATTENTION_NAMES, "attention", "post_attention_layernorm", modules, hidden)
+        )
         mlp.append(_sublayer(layer, parts, MLP_NAMES, "mlp", "post_feedforward_layernorm", modules, hidden))
     head_dim = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
     return BaseShape(
@@ -108,5 +112,5 @@ def _leaf_shape(module: nn.Module) -> ModuleShape | None:
 
 
 def _lm_head(model: nn.Module) -> str:
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    return next(name for name, module in model.named_modules() if module is head)
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+    return str(next(name for name, module in model.named_modules() if module is head))

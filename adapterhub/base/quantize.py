@@ -1,0 +1,66 @@
+"""How the frozen base is held in memory: floating, int8 or nf4.
+
+    none   every device   weights in the compute dtype
+    int8   CPU            `Int8Linear`, ours; serving only
+    int8   CUDA           bitsandbytes LLM.int8
+    nf4    every device   bitsandbytes 4-bit with double quantization; serving and training
+
+Embeddings stay floating in all of them. int8 on the CPU quantizes lm_head too, the widest matmul of a step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import nn
+from transformers import BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
+
+from adapterhub.base.int8 import Int8Linear
+
+if TYPE_CHECKING:
+    import torch
+
+Quantization = Literal["none", "int8", "nf4"]
+
+
+def bitsandbytes_config(
+    quantization: Quantization, device: torch.device, compute_dtype: torch.dtype
+) -> BitsAndBytesConfig | None:
+    """What `from_pretrained` needs to quantize while loading; None where it loads floating weights."""
+    if quantization == "nf4":
+        return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute_dtype,
+        )
+    if quantization == "int8" and device.type != "cpu":
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return None
+
+
+def quantize_int8(model: nn.Module) -> None:
+    """Replace every linear layer of `model`, in place, one by one so that little is held twice.
+
+    A head tied to the embedding table gets its own int8 copy; the table stays as it is.
+    """
+    for name, module in list(model.named_modules()):
+        if type(module) is nn.Linear:
+            model.set_submodule(name, Int8Linear.from_linear(module))
+        elif type(module) is Conv1D:
+            model.set_submodule(name, Int8Linear.from_conv1d(module))
+
+
+def keep_nf4_portable(model: nn.Module) -> None:
+    """Make nf4 layers compute the same on every CPU, in training and out of it.
+
+    On CPUs with AVX512-BF16, bitsandbytes repacks a layer's weights for a bf16 kernel at its first
+    forward in eval mode. The numbers then depend on the CPU, and the repacked weights have no
+    backward: training would break after the first evaluation.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
