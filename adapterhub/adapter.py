@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from adapterhub.config import Config
 from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
 from adapterhub.method import Plan
@@ -60,13 +62,13 @@ class Provenance(Config):
     """How the base was quantized in training."""
     prompt_format: PromptFormat = PromptFormat()
     """How prompts become token ids; applied by default wherever the adapter is served."""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """Objective, seed and the options that differ from their defaults."""
-    evaluations: dict[str, float] = {}
+    evaluations: dict[str, float] = Field(default_factory=dict)
     """Figures on the held-out split, by name."""
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries it was made with."""
     created: str = ""
     """UTC time, ISO 8601."""
@@ -181,7 +183,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CorruptAdapterError(f"{path}: longer than {MAX_JSON_BYTES} bytes")
     try:
         values = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptAdapterError(f"{path}: not JSON: {error}") from None
     if not isinstance(values, dict):
         raise CorruptAdapterError(f"{path}: not a JSON object")

@@ -57,13 +57,16 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
         if length > size - 8:
             raise CorruptAdapterError(f"{path}: truncated in its header ({size} bytes, needs {length + 8})")
         raw = file.read(length)
+    if not raw.startswith(b"{"):
+        raise CorruptAdapterError(f"{path}: header is not a JSON object")
     try:
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+        # As text: from bytes, json would also take UTF-16, which the tensors' reader does not.
+        header = json.loads(raw.decode(), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise CorruptAdapterError(f"{path}: header is not JSON: {error}") from None
-    if not isinstance(header, dict):
-        raise CorruptAdapterError(f"{path}: header is not a JSON object")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise CorruptAdapterError(f"{path}: __metadata__ does not map names to text")
     if not header:
         raise CorruptAdapterError(f"{path}: holds no tensors")
     if len(header) > MAX_TENSORS:
@@ -80,13 +83,14 @@ def _tensor(path: Path, name: str, entry: Any) -> TensorHeader:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError):
         raise CorruptAdapterError(f"{path}: tensor {name!r} has no dtype, shape and data_offsets") from None
-    if dtype not in DTYPE_BYTES:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         accepted = ", ".join(DTYPE_BYTES)
-        raise CorruptAdapterError(f"{path}: tensor {name!r} has dtype {dtype!r}; accepted: {accepted}")
+        raise CorruptAdapterError(f"{path}: tensor {name!r} has dtype {repr(dtype)[:80]}; accepted: {accepted}")
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_size(n) and n > 0 for n in shape):
-        raise CorruptAdapterError(f"{path}: tensor {name!r} has shape {shape!r}; need positive integers")
+        raise CorruptAdapterError(f"{path}: tensor {name!r} has shape {repr(shape)[:80]}; need positive integers")
     if not _is_size(start) or not _is_size(end) or end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
-        raise CorruptAdapterError(f"{path}: tensor {name!r} of shape {shape} does not fill bytes {start} to {end}")
+        offsets = repr([start, end])[:80]
+        raise CorruptAdapterError(f"{path}: tensor {name!r} of shape {shape} does not fill bytes {offsets}")
     return TensorHeader(dtype, tuple(shape), start, end)
 
 
