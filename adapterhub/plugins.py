@@ -7,7 +7,7 @@ called once, here; pluggy is never called while serving.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -89,20 +89,29 @@ def load_methods(found: tuple[EntryPoint, ...]) -> Methods:
 
         error = _call(point, "register_methods", register)
         if not error:
-            by_name |= registered
+            by_name.update(registered)
         statuses.append(_status(point, error))
     return Methods(by_name, tuple(statuses))
 
 
-def load_commands(found: tuple[EntryPoint, ...] | None = None) -> tuple[list[click.Command], list[PluginStatus]]:
-    """The verbs that plugins add to the command line, and how each plugin fared."""
+def load_commands(
+    found: tuple[EntryPoint, ...] | None = None, *, taken: Collection[str] = ()
+) -> tuple[list[click.Command], list[PluginStatus]]:
+    """The verbs that plugins add to the command line, and how each plugin fared; `taken` verbs are refused."""
+    found = tuple(entry_points(group=COMMANDS_GROUP)) if found is None else found
     commands: list[click.Command] = []
     statuses = []
-    for point in sorted(found or entry_points(group=COMMANDS_GROUP), key=lambda point: point.name):
+    for point in sorted(found, key=lambda point: point.name):
         added: list[click.Command] = []
-        error = _call(point, "register_commands", added.append)
+
+        def register(command: click.Command, into: list[click.Command] = added) -> None:
+            if command.name in taken or any(command.name == other.name for other in commands + into):
+                raise ValueError(f"verb {command.name!r} is already registered")
+            into.append(command)
+
+        error = _call(point, "register_commands", register)
         if not error:
-            commands += added
+            commands.extend(added)
         statuses.append(_status(point, error))
     return commands, statuses
 
@@ -115,7 +124,7 @@ def _call(point: EntryPoint, hook: str, register: object) -> str:
         manager.register(point.load(), name=point.name)
         manager.check_pending()
         getattr(manager.hook, hook)(register=register)
-    except Exception as error:  # noqa: BLE001  a plugin may raise anything; it is reported and left out
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything; it is left out
         return f"{type(error).__name__}: {error}"
     return ""
 

@@ -1,0 +1,68 @@
+"""The command line: one module per verb, and the verbs of plugins.
+
+A verb is a module of this package, named as the verb, with a click command called `command`. It is
+imported when it is needed, and imports torch only inside its functions.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import click
+
+from adapterhub import __version__
+from adapterhub.cli.output import printable
+from adapterhub.errors import AdapterHubError
+from adapterhub.plugins import load_commands
+
+VERBS = (
+    "ls",
+    "show",
+)
+
+INTERRUPTED = 130
+"""Exit code of a shell command that Ctrl-C ended."""
+
+
+class Verbs(click.Group):
+    """The built-in verbs and those of plugins. Our errors become one line and their exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*VERBS, *self._plugin_verbs])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return self._plugin_verbs.get(cmd_name)
+        command: click.Command = import_module(f"adapterhub.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AdapterHubError as error:
+            click.echo(f"error: {printable(str(error))}", err=True)
+            ctx.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            ctx.exit(INTERRUPTED)
+
+    @cached_property
+    def _plugin_verbs(self) -> dict[str, click.Command]:
+        """Looked for only when no built-in verb is meant; a broken plugin is reported and left out."""
+        commands, plugins = load_commands(taken=VERBS)
+        for plugin in plugins:
+            if plugin.error:
+                click.echo(f"warning: plugin {plugin.name} left out: {printable(plugin.error)}", err=True)
+        return {str(command.name): command for command in commands}
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="adapterhub")
+def cli() -> None:
+    """Train, store and serve parameter-efficient fine-tuning adapters over one frozen base model."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    cli(prog_name="adapterhub")
