@@ -1,0 +1,52 @@
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class InfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InfoResponse(_message.Message):
+    __slots__ = ("version", "base_id", "base_revision", "base_digest", "runtime_digest", "quantization", "weight_bytes", "stats")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BASE_ID_FIELD_NUMBER: _ClassVar[int]
+    BASE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    BASE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    base_id: str
+    base_revision: str
+    base_digest: str
+    runtime_digest: str
+    quantization: str
+    weight_bytes: int
+    stats: Stats
+    def __init__(self, version: _Optional[str] = ..., base_id: _Optional[str] = ..., base_revision: _Optional[str] = ..., base_digest: _Optional[str] = ..., runtime_digest: _Optional[str] = ..., quantization: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+
+class Stats(_message.Message):
+    __slots__ = ("steps", "mixed_adapter_steps", "mixed_method_steps", "prompt_tokens", "generated_tokens", "running", "waiting", "kv_tokens_free", "kv_tokens_total")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    MIXED_ADAPTER_STEPS_FIELD_NUMBER: _ClassVar[int]
+    MIXED_METHOD_STEPS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    KV_TOKENS_FREE_FIELD_NUMBER: _ClassVar[int]
+    KV_TOKENS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    steps: int
+    mixed_adapter_steps: int
+    mixed_method_steps: int
+    prompt_tokens: int
+    generated_tokens: int
+    running: int
+    waiting: int
+    kv_tokens_free: int
+    kv_tokens_total: int
+    def __init__(self, steps: _Optional[int] = ..., mixed_adapter_steps: _Optional[int] = ..., mixed_method_steps: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens_free: _Optional[int] = ..., kv_tokens_total: _Optional[int] = ...) -> None: ...
