@@ -10,6 +10,7 @@ What is not covered yet: the parallel placement.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
@@ -19,7 +20,12 @@ from torch.nn import functional
 from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
 
 Activation = Literal["relu", "gelu", "swish", "tanh"]
-ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "swish": functional.silu, "tanh": functional.tanh}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "swish": functional.silu,
+    "tanh": functional.tanh,
+}
 
 
 class BottleneckConfig(MethodConfig):

@@ -1,0 +1,159 @@
+"""Attention over the paged KV cache, for any transformers decoder that takes attention functions.
+
+Rows of many sequences are packed into one batch row. Each layer writes the rows' keys and values to
+their places and attends, per sequence, to all positions up to the row's own. transformers builds no
+mask for a function it has no mask function for, so causality is ours; so are the options that
+families pass along: scaling, sliding window, soft cap and attention sinks. Anything else that is
+not empty is refused, for it would be ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.sequence import Chunk, cat_places
+from adapterhub.errors import UnsupportedAdapterError
+
+NAME = "adapterhub_paged"
+_WITHOUT_EFFECT = frozenset(
+    ("position_ids", "use_cache", "dropout", "is_causal", "cache_position", "output_attentions")
+)
+
+
+@dataclass
+class AttentionMap:
+    """Where the rows of one step read and write, made once and used by every layer."""
+
+    cache: KVCache
+    write: Tensor
+    """Place of each row's own position: [rows]."""
+    single_rows: Tensor
+    """Rows that are the only one of their sequence in the step: [s]."""
+    single_places: Tensor
+    """Places of all their positions, padded to the longest: [s, positions]."""
+    single_lengths: Tensor
+    """How many of them count: [s, 1]."""
+    spans: list[tuple[int, Chunk]]
+    """First row and chunk of every sequence with more rows."""
+    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, chunks: list[Chunk], cache: KVCache) -> AttentionMap:
+        """The map of a step's chunks, in the order of its rows."""
+        singles, rows, spans, row = [], [], [], 0
+        for chunk in chunks:
+            if chunk.stop - chunk.start == 1:
+                rows.append(row)
+                singles.append(chunk)
+            else:
+                spans.append((row, chunk))
+            row += chunk.stop - chunk.start
+        write = cat_places(chunks)
+        longest = max((chunk.stop for chunk in singles), default=0)
+        places = write.new_zeros(len(singles), longest)
+        for index, chunk in enumerate(singles):
+            assert chunk.sequence.places is not None
+            places[index, : chunk.stop] = chunk.sequence.places[: chunk.stop]
+        lengths = write.new_tensor([chunk.stop for chunk in singles]).unsqueeze(1)
+        return cls(cache, write, write.new_tensor(rows), places, lengths, spans)
+
+    def single_mask(self, window: int | None) -> Tensor:
+        """True where a single row attends: [s, positions]."""
+        mask = self._masks.get((-1, window))
+        if mask is None:
+            positions = torch.arange(self.single_places.shape[1], device=self.write.device)
+            mask = positions < self.single_lengths
+            if window is not None:
+                mask = mask & (positions >= self.single_lengths - window)
+            self._masks[-1, window] = mask
+        return mask
+
+    def span_mask(self, row: int, chunk: Chunk, window: int | None) -> Tensor:
+        """True where the rows of a span attend: [n, positions]."""
+        mask = self._masks.get((row, window))
+        if mask is None:
+            own = torch.arange(chunk.start, chunk.stop, device=self.write.device).unsqueeze(1)
+            positions = torch.arange(chunk.stop, device=self.write.device)
+            mask = positions <= own
+            if window is not None:
+                mask = mask & (positions > own - window)
+            self._masks[row, window] = mask
+        return mask
+
+
+def paged_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    attention_map: AttentionMap | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    """`query`: [1, heads, rows, head_dim]; `key`, `value`: [1, kv_heads, rows, head_dim].
+
+    Returns [1, rows, heads, head_dim]. Raises UnsupportedAdapterError for an option it does not know.
+    """
+    assert attention_map is not None, "the model ran outside a step"
+    unknown = sorted(k for k, v in rest.items() if k not in _WITHOUT_EFFECT and v is not None and v is not False)
+    if attention_mask is not None or unknown:
+        raise UnsupportedAdapterError(f"attention with {', '.join(unknown) or 'a mask of its own'} is not served")
+    layer: Any = module.layer_idx
+    cache = attention_map.cache
+    cache.write(layer, attention_map.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rows = query[0].transpose(0, 1)
+    out = torch.empty_like(rows)
+    kv_heads = key.shape[1]
+    if len(attention_map.single_rows):
+        keys = cache.keys[layer][attention_map.single_places].transpose(1, 2)
+        values = cache.values[layer][attention_map.single_places].transpose(1, 2)
+        # One query per sequence: its heads stand as rows of the key-value head they share.
+        q = rows[attention_map.single_rows]
+        q = q.view(len(q), kv_heads, -1, q.shape[-1])
+        mask = attention_map.single_mask(sliding_window)[:, None, None, :]
+        sinks = None if s_aux is None else s_aux.view(1, kv_heads, -1, 1)
+        out[attention_map.single_rows] = _attend(q, keys, values, mask, scale, softcap, sinks).flatten(1, 2)
+    for first, chunk in attention_map.spans:
+        assert chunk.sequence.places is not None
+        places = chunk.sequence.places[: chunk.stop]
+        count = chunk.stop - chunk.start
+        keys = cache.keys[layer][places].transpose(0, 1).unsqueeze(1)
+        values = cache.values[layer][places].transpose(0, 1).unsqueeze(1)
+        q = rows[first : first + count].reshape(count, kv_heads, -1, rows.shape[-1]).permute(1, 2, 0, 3)
+        mask = attention_map.span_mask(first, chunk, sliding_window)[None, None]
+        sinks = None if s_aux is None else s_aux.view(kv_heads, -1, 1, 1)
+        result = _attend(q, keys, values, mask, scale, softcap, sinks)
+        out[first : first + count] = result.permute(2, 0, 1, 3).flatten(1, 2)
+    return out.unsqueeze(0), None
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap: float | None, sinks: Tensor | None
+) -> Tensor:
+    """softmax(softcap(q k^T scale) + mask) v, over broadcast leading dimensions."""
+    if softcap is None and sinks is None:
+        k, v = k.expand(*q.shape[:2], *k.shape[2:]), v.expand(*q.shape[:2], *v.shape[2:])
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    scores = (q @ k.transpose(-1, -2)) * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~mask, float("-inf")).float()
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.float().expand(*scores.shape[:-1], 1)], dim=-1)
+        return (torch.softmax(scores, dim=-1)[..., :-1].to(v.dtype)) @ v
+    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+
+
+AttentionInterface.register(NAME, paged_attention)

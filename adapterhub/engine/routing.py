@@ -1,0 +1,54 @@
+"""Which rows of a step belong to which adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+from adapterhub.engine.adapter_pool import ResidentAdapter
+from adapterhub.engine.sequence import Chunk
+
+
+class Segment(NamedTuple):
+    """Rows `start` to `stop` of a step, all of one adapter."""
+
+    adapter: ResidentAdapter
+    start: int
+    stop: int
+
+
+@dataclass
+class Routing:
+    """Two maps a step: all rows for the layers, the sampled rows for the head. Base rows are in neither."""
+
+    rows: list[Segment] = field(default_factory=list)
+    head: list[Segment] = field(default_factory=list)
+    failed: dict[int, Exception] = field(default_factory=dict)
+    """Adapter slot -> what its method raised in this step; only its own requests end."""
+
+    @classmethod
+    def of(cls, chunks: list[Chunk]) -> Routing:
+        """The maps of a step whose chunks are sorted by adapter slot."""
+        rows = _segments([(chunk.sequence.adapter, chunk.stop - chunk.start) for chunk in chunks])
+        head = _segments([(chunk.sequence.adapter, 1) for chunk in chunks if chunk.samples])
+        return cls(rows, head)
+
+    @property
+    def num_adapters(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_methods(self) -> int:
+        return len({segment.adapter.method.name for segment in self.rows})
+
+
+def _segments(counts: list[tuple[ResidentAdapter | None, int]]) -> list[Segment]:
+    segments, start = [], 0
+    for _, group in groupby(counts, key=lambda item: item[0].slot if item[0] else 0):
+        members = list(group)
+        stop = start + sum(count for _, count in members)
+        if (adapter := members[0][0]) is not None:
+            segments.append(Segment(adapter, start, stop))
+        start = stop
+    return segments

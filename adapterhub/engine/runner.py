@@ -1,0 +1,70 @@
+"""One step: packed rows through the base, adapters at their sites, logits of the sampled rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from adapterhub.engine import attention
+from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.routing import Routing
+from adapterhub.engine.sequence import Chunk
+from adapterhub.engine.sites import Sites
+
+if TYPE_CHECKING:
+    from adapterhub.base import BaseModel
+
+
+class Runner:
+    """Owns the use of the model while the engine lives: its attention function and its hooks."""
+
+    def __init__(self, base: BaseModel, cache: KVCache) -> None:
+        self._model: Any = base.model
+        self._device = base.device
+        self._cache = cache
+        self._own_attention = base.model.config._attn_implementation
+        self._model.set_attn_implementation(attention.NAME)
+        self.sites = Sites(base.model, base.shape.lm_head)
+
+    def close(self) -> None:
+        """Give the model back as it was."""
+        self.sites.detach()
+        self._model.set_attn_implementation(self._own_attention)
+
+    @torch.inference_mode()
+    def run(self, chunks: list[Chunk]) -> tuple[Tensor, Routing]:
+        """Compute a step. Returns the logits of the rows that sample, `[sampled, vocab]` in fp32, in chunk order."""
+        routing = Routing.of(chunks)
+        ids = torch.tensor([token for chunk in chunks for token in chunk.input_ids()], device=self._device)
+        positions = torch.cat([torch.arange(chunk.start, chunk.stop, device=self._device) for chunk in chunks])
+        sampled, row = [], 0
+        for chunk in chunks:
+            row += chunk.stop - chunk.start
+            if chunk.samples:
+                sampled.append(row - 1)
+        self.sites.routing = routing
+        try:
+            output = self._model(
+                inputs_embeds=self._embed(ids, chunks).unsqueeze(0),
+                position_ids=positions.unsqueeze(0),
+                use_cache=False,
+                attention_map=attention.AttentionMap.of(chunks, self._cache),
+                # a head over no rows at all is not every kernel's idea of a matmul
+                logits_to_keep=torch.tensor(sampled or [row - 1], device=self._device),
+            )
+        finally:
+            self.sites.routing = Routing()
+        return output.logits[0, : len(sampled)].float(), routing
+
+    def _embed(self, ids: Tensor, chunks: list[Chunk]) -> Tensor:
+        """Embeddings of the rows, `[rows, hidden]`: the table's, or an adapter's virtual ones."""
+        embedded: Tensor = self._model.get_input_embeddings()(ids)
+        row = 0
+        for chunk in chunks:
+            virtual = chunk.virtual_rows()
+            if virtual is not None:
+                embedded[row : row + len(virtual)] = virtual
+            row += chunk.stop - chunk.start
+        return embedded

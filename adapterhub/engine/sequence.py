@@ -1,0 +1,93 @@
+"""One request on its way through the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adapterhub.engine.adapter_pool import ResidentAdapter
+from adapterhub.engine.request import Event, Request
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Positions 0..v-1 are the adapter's virtual tokens, then the prompt, then what was generated."""
+
+    id: int
+    request: Request
+    adapter: ResidentAdapter | None
+    on_event: Callable[[Event], None]
+    token_ids: list[int]
+    """The prompt, then the generated tokens."""
+    computed: int = 0
+    """Positions whose keys and values are in the cache; filled by the engine after each step."""
+    places: Tensor | None = None
+    """Where each position lives in the KV cache; filled on admission."""
+    cancelled: bool = False
+
+    @property
+    def slot(self) -> int:
+        """The adapter's slot; 0 is the bare base."""
+        return self.adapter.slot if self.adapter else 0
+
+    @property
+    def virtual_tokens(self) -> int:
+        return self.adapter.virtual_tokens if self.adapter else 0
+
+    @property
+    def length(self) -> int:
+        """Positions so far."""
+        return self.virtual_tokens + len(self.token_ids)
+
+    @property
+    def max_length(self) -> int:
+        """Positions it may need at most."""
+        return self.virtual_tokens + len(self.request.prompt_ids) + self.request.sampling.max_new_tokens
+
+    @property
+    def num_generated(self) -> int:
+        return len(self.token_ids) - len(self.request.prompt_ids)
+
+    @property
+    def phase(self) -> Literal["prefill", "decode"]:
+        return "decode" if self.computed == self.length - 1 and self.num_generated else "prefill"
+
+
+class Chunk(NamedTuple):
+    """Positions `start` to `stop` of a sequence, computed in one step."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+
+    @property
+    def samples(self) -> bool:
+        """Whether the step gives the sequence's next token."""
+        return self.stop == self.sequence.length
+
+    def input_ids(self) -> list[int]:
+        """Token ids of the positions; 0 stands where a virtual token is."""
+        virtual = self.sequence.virtual_tokens
+        tokens = self.sequence.token_ids
+        return [tokens[position - virtual] if position >= virtual else 0 for position in range(self.start, self.stop)]
+
+    def virtual_rows(self) -> Tensor | None:
+        """The virtual embeddings among the positions, `[n, hidden]`; None when there are none."""
+        adapter = self.sequence.adapter
+        if adapter is None or adapter.prompt is None or self.start >= adapter.virtual_tokens:
+            return None
+        return adapter.prompt[self.start : min(self.stop, adapter.virtual_tokens)]
+
+    def places(self) -> Tensor:
+        """Where the chunk's positions live in the KV cache."""
+        assert self.sequence.places is not None
+        return self.sequence.places[self.start : self.stop]
+
+
+def cat_places(chunks: list[Chunk]) -> Tensor:
+    """The places of all rows of a step, `[rows]`."""
+    return torch.cat([chunk.places() for chunk in chunks])
