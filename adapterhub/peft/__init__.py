@@ -1,0 +1,11 @@
+"""PEFT learns every installed method it does not know itself.
+
+Importing this package registers them, after which `peft.get_peft_model` trains them and
+`peft.PeftModel.from_pretrained` loads them like PEFT's own.
+"""
+
+from adapterhub.peft.registry import peft_config, register, register_installed
+
+__all__ = ["peft_config", "register", "register_installed"]
+
+register_installed()
