@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 REPLACEMENT = "\ufffd"
 """What a decoder writes for bytes that are not, or not yet, a character."""
 
-MAX_UNFINISHED = 3
-"""A character has at most 4 bytes, so at most 3 stand at the end waiting for the last."""
-
 
 class Detokenizer:
     """The text of one generation: what `push` and `flush` give joins to the decoded whole.
@@ -36,20 +33,23 @@ class Detokenizer:
 
     def push(self, token_ids: Sequence[int]) -> str:
         """The text that is new with these ids, special tokens skipped; what may change is held back."""
-        self._window += token_ids
-        text = self._decode(self._window)
-        stable = len(text) - _unfinished(text)
-        new = text[self._given : stable]
-        self._given = max(self._given, stable)
-        if stable == len(text):
-            self._move_window()
-        return new
+        return "".join([self._push(token) for token in token_ids])
 
     def flush(self) -> str:
         """What was held back, when no more ids come."""
         text = self._decode(self._window)
         new = text[self._given :]
         self._given = len(text)
+        return new
+
+    def _push(self, token: int) -> str:
+        self._window.append(token)
+        text = self._decode(self._window)
+        stable = text.rstrip(REPLACEMENT)
+        new = stable[self._given :]
+        self._given = max(self._given, len(stable))
+        if len(stable) == len(text):
+            self._move_window()
         return new
 
     def _move_window(self) -> None:
@@ -64,9 +64,3 @@ class Detokenizer:
         text = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
-
-
-def _unfinished(text: str) -> int:
-    """How many of the last characters may become another once more bytes come."""
-    tail = text[-MAX_UNFINISHED:]
-    return len(tail) - len(tail.rstrip(REPLACEMENT))

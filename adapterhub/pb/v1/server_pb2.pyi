@@ -10,7 +10,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("version", "base_id", "base_revision", "base_digest", "runtime_digest", "quantization", "weight_bytes", "stats")
+    __slots__ = ("version", "base_id", "base_revision", "base_digest", "runtime_digest", "quantization", "weight_bytes", "max_context", "stats")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_ID_FIELD_NUMBER: _ClassVar[int]
     BASE_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class InfoResponse(_message.Message):
     RUNTIME_DIGEST_FIELD_NUMBER: _ClassVar[int]
     QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     version: str
     base_id: str
@@ -26,8 +27,9 @@ class InfoResponse(_message.Message):
     runtime_digest: str
     quantization: str
     weight_bytes: int
+    max_context: int
     stats: Stats
-    def __init__(self, version: _Optional[str] = ..., base_id: _Optional[str] = ..., base_revision: _Optional[str] = ..., base_digest: _Optional[str] = ..., runtime_digest: _Optional[str] = ..., quantization: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., base_id: _Optional[str] = ..., base_revision: _Optional[str] = ..., base_digest: _Optional[str] = ..., runtime_digest: _Optional[str] = ..., quantization: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., max_context: _Optional[int] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class Stats(_message.Message):
     __slots__ = ("steps", "mixed_adapter_steps", "mixed_method_steps", "prompt_tokens", "generated_tokens", "running", "waiting", "kv_tokens_free", "kv_tokens_total")
