@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from adapterhub import BaseShape
-from adapterhub.adapter import CONFIG_FILE, TENSORS_FILE
+from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
 from adapterhub.plugins import installed_methods
 
 CHAT_TEMPLATE = (
@@ -93,4 +93,19 @@ def save_random_adapter(
     save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
     values = {"peft_type": chosen.peft_type, "task_type": "CAUSAL_LM", **config.to_peft()}
     (folder / CONFIG_FILE).write_text(json.dumps(values))
+    return folder
+
+
+def save_stub_adapter(folder: Path, *, value: float = 1.0) -> Path:
+    """The smallest adapter with provenance: one tensor filled with `value`; fits no base."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"base_model.model.layer.lora_A.weight": torch.full((2, 3), float(value))}, folder / TENSORS_FILE)
+    provenance = {
+        "method": "lora",
+        "base": {"id": "stub-base", "digest": f"sha256:{'0' * 64}"},
+        "evaluations": {"accuracy": 0.5},
+        "created": "2026-01-01T00:00:00Z",
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+    (folder / PROVENANCE_FILE).write_text(json.dumps(provenance))
     return folder

@@ -3,7 +3,7 @@
     [namespace/]name[:tag][@sha256:<64 hex digits>]
 
 A tag is a pointer that may move; a digest is one content for ever. With a digest, the tag is only
-a note of how the adapter was named.
+a note of how the adapter was named. `sha256` is no name: a digest alone is not a reference.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class AdapterRef:
 
 def _split(text: str) -> tuple[str, str, str]:
     found = _REF.fullmatch(text)
-    if found is None or ".." in text:
+    if found is None or ".." in text or found[1] == "sha256":
         raise _error(text)
     return found[1], found[2] or "", found[3] or ""
 
