@@ -79,10 +79,11 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
 def _tensor(path: Path, name: str, entry: Any) -> TensorHeader:
     if not _PLAIN_NAME.match(name) or ".." in name:
         raise CorruptAdapterError(f"{path}: {name[:80]!r} is not a plain tensor name")
-    try:
-        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    except (TypeError, KeyError, ValueError):
-        raise CorruptAdapterError(f"{path}: tensor {name!r} has no dtype, shape and data_offsets") from None
+    match entry:
+        case {"dtype": dtype, "shape": shape, "data_offsets": [start, end], **more} if not more:
+            pass
+        case _:
+            raise CorruptAdapterError(f"{path}: tensor {name!r} needs dtype, shape and two data_offsets, nothing else")
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         accepted = ", ".join(DTYPE_BYTES)
         raise CorruptAdapterError(f"{path}: tensor {name!r} has dtype {repr(dtype)[:80]}; accepted: {accepted}")
