@@ -2,6 +2,7 @@
 
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site, select_modules
+from adapterhub.quiet import silence_missing_kernel
 
 __all__ = [
     "BaseShape",
@@ -17,3 +18,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+silence_missing_kernel()

@@ -1,0 +1,34 @@
+"""An adapter on a base for as long as it trains, and the base given back as it was."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from peft import PeftConfig, PeftModel, get_peft_model
+
+from adapterhub.base import BaseModel
+
+
+@contextmanager
+def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
+    """A fresh adapter of `config` on `base`, whose own weights stay frozen.
+
+    Nothing of the base is cast, as k-bit preparation would: its norms and embeddings keep their
+    dtype, and the adapter's tensors are in fp32.
+    """
+    model: Any = base.model
+    use_cache = model.config.use_cache
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        adapted: Any = get_peft_model(model, config)
+    try:
+        yield adapted
+    finally:
+        if not config.is_prompt_learning:
+            adapted.unload()
+        model.config.use_cache = use_cache
+        model.eval().requires_grad_(False)

@@ -1,0 +1,50 @@
+"""What to train, on what, and how: the settings of one training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from adapterhub.config import Config
+from adapterhub.prompt_format import FormatKind
+
+TrainQuantization = Literal["none", "nf4"]
+
+
+class TrainConfig(Config):
+    """One supervised training run; the loss is on the responses only."""
+
+    base: str
+    """The base model: a built-in name, a folder, or a Hub id (org/name[@revision])."""
+    method: str = "lora"
+    """The adapter's method."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The method's own options."""
+    data: Path
+    """JSONL file of training examples, each {"prompt": ..., "completion": ...}."""
+    validation: Path | None = None
+    """JSONL file of held-out examples; without it a share of the data is held out."""
+    validation_share: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the prompts held out when there is no validation file; 0 trains on all."""
+    quantization: TrainQuantization | None = None
+    """How the frozen base is held: none or nf4. By default nf4 on CUDA and none on the CPU."""
+    prompt_format: FormatKind | None = None
+    """raw or chat. By default chat where the base has a chat template."""
+    system_prompt: str | None = None
+    """The system turn of a chat; the template's own when absent."""
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training examples."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    batch_size: int = Field(default=8, ge=1)
+    """Examples in one optimizer step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """The highest learning rate; it falls linearly to zero after the warmup."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+    max_length: int = Field(default=512, ge=2)
+    """Most tokens of a prompt with its response; a longer example is refused with its line."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Decides the split, the order of examples and the adapter's first values."""

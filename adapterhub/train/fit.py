@@ -1,0 +1,80 @@
+"""The optimizer's steps, made by the transformers Trainer."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import Any, NamedTuple
+
+from peft import PeftModel
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from adapterhub.train.examples import collate
+from adapterhub.train.job import TrainJob
+from adapterhub.train.result import Progress, TrainStep
+
+
+class Fit(NamedTuple):
+    """What the steps did: the loss of each, the tokens seen (no pads), and the time."""
+
+    losses: tuple[float, ...]
+    tokens: int
+    seconds: float
+
+
+def fit(job: TrainJob, model: PeftModel, progress: Progress | None = None) -> Fit:
+    """Train `model`, the adapter on `job.base`, in place. AdamW, linear warmup and decay."""
+    log = _StepLog(progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(job, scratch),
+            train_dataset=job.train,
+            data_collator=collate,
+            callbacks=[log],
+        )
+        trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
+        started = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - started
+    return Fit(tuple(log.losses), int(trainer.state.num_input_tokens_seen), seconds)
+
+
+def _arguments(job: TrainJob, scratch: str) -> TrainingArguments:
+    config = job.config
+    return TrainingArguments(
+        output_dir=scratch,
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup,
+        seed=config.seed,
+        train_sampling_strategy="group_by_length",
+        include_num_input_tokens_seen="non_padding",
+        use_cpu=job.base.device.type == "cpu",
+        dataloader_pin_memory=job.base.device.type != "cpu",
+        bf16=False,  # the adapter's tensors stay fp32; the frozen base computes in its own dtype
+        label_names=["labels"],
+        remove_unused_columns=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+class _StepLog(TrainerCallback):
+    """Keeps every step's loss and passes it on."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.losses: list[float] = []
+        self._progress = progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        self.losses.append(logs["loss"])
+        if self._progress is not None:
+            self._progress(TrainStep(state.global_step, state.max_steps, logs["loss"]))

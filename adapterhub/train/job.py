@@ -1,0 +1,106 @@
+"""Everything a training run needs, read and checked before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self, get_args
+
+import torch
+
+from adapterhub.base import BaseModel, read_base
+from adapterhub.errors import ConfigError
+from adapterhub.method import Method, MethodConfig
+from adapterhub.plugins import installed_methods
+from adapterhub.prompt_format import PromptFormat
+from adapterhub.train.config import TrainConfig, TrainQuantization
+from adapterhub.train.dataset import Dataset, read_dataset
+from adapterhub.train.examples import Example, encode
+
+TRAINABLE = get_args(TrainQuantization)
+"""Quantizations a gradient can pass."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Settings, method, base and examples of one run."""
+
+    config: TrainConfig
+    method: Method[Any]
+    options: MethodConfig
+    base: BaseModel
+    prompt_format: PromptFormat
+    train: list[Example]
+    held_out: list[Example]
+    """Empty when nothing is held out."""
+    data: dict[str, Any]
+    """Digests and counts of the data, for the adapter's record."""
+
+    @classmethod
+    def prepare(cls, config: TrainConfig, base: BaseModel | None) -> Self:
+        """Check what can be checked cheaply first, then load `config.base` unless `base` is given.
+
+        Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
+        """
+        method = installed_methods().get(config.method)
+        options = method.Config.load(config.options, where=f"method {method.name}")
+        train, held_out = _read_sides(config)
+        if base is None:
+            method.plan(options, read_base(config.base)[1])  # an option the base cannot meet is named before it loads
+            base = BaseModel.load(config.base, quantization=config.quantization or _default_quantization())
+        _check_quantization(config, base)
+        prompt_format = _prompt_format(config, base)
+        sides = [
+            encode(side, base.tokenizer, prompt_format, max_length=config.max_length) if side else []
+            for side in (train, held_out)
+        ]
+        return cls(
+            config=config,
+            method=method,
+            options=options,
+            base=base,
+            prompt_format=prompt_format,
+            train=sides[0],
+            held_out=sides[1],
+            data=_record(train, held_out),
+        )
+
+
+def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
+    dataset = read_dataset(config.data)
+    if config.validation is not None:
+        return dataset, read_dataset(config.validation)
+    if config.validation_share:
+        return dataset.split(config.validation_share, config.seed)
+    return dataset, None
+
+
+def _record(train: Dataset, held_out: Dataset | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"sha256": train.sha256, "examples": len(train.pairs)}
+    if held_out is not None:
+        record["validation_examples"] = len(held_out.pairs)
+        if held_out.path != train.path:
+            record["validation_sha256"] = held_out.sha256
+    return record
+
+
+def _prompt_format(config: TrainConfig, base: BaseModel) -> PromptFormat:
+    """As asked; by default a chat where the base has a template."""
+    kind = config.prompt_format or ("chat" if base.tokenizer.chat_template else "raw")
+    return PromptFormat.of(base.tokenizer, kind, config.system_prompt)
+
+
+def _default_quantization() -> TrainQuantization:
+    return "nf4" if torch.cuda.is_available() else "none"
+
+
+def _check_quantization(config: TrainConfig, base: BaseModel) -> None:
+    if base.quantization not in TRAINABLE:
+        raise ConfigError(
+            f"quantization: no gradient passes an {base.quantization} base (accepted: {', '.join(TRAINABLE)})",
+            field="quantization",
+        )
+    if config.quantization not in (None, base.quantization):
+        raise ConfigError(
+            f"quantization: {config.quantization!r} asked for, the given base is {base.quantization!r}",
+            field="quantization",
+        )

@@ -1,0 +1,45 @@
+"""What a training run leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from adapterhub.adapter import Adapter
+
+
+class TrainStep(NamedTuple):
+    """One optimizer step that was just made."""
+
+    step: int
+    """Counted from 1."""
+    total: int
+    loss: float
+    """Mean over the step's response tokens, in nats."""
+
+
+Progress = Callable[[TrainStep], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A saved adapter, checked against its plan, with the figures of its training."""
+
+    folder: Path
+    adapter: Adapter
+    loss_before: float | None
+    """Validation loss of the bare base, in nats per response token; None without held-out examples."""
+    loss_after: float | None
+    """Validation loss with the adapter."""
+    losses: tuple[float, ...]
+    """Training loss of every step."""
+    tokens: int
+    """Tokens of prompts and responses seen in training, pads not counted."""
+    seconds: float
+    """Time of the steps alone."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds

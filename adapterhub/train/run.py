@@ -1,0 +1,66 @@
+"""One training run: from settings to a saved adapter that was checked against its plan."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapterhub.base import BaseModel
+from adapterhub.errors import ConfigError, ConflictError
+from adapterhub.peft import peft_config
+from adapterhub.train.attach import attached
+from adapterhub.train.config import TrainConfig
+from adapterhub.train.evaluate_loss import response_loss
+from adapterhub.train.fit import fit
+from adapterhub.train.job import TrainJob
+from adapterhub.train.result import Progress, TrainResult
+from adapterhub.train.save import save
+
+
+def train(
+    config: TrainConfig, into: Path, *, base: BaseModel | None = None, progress: Progress | None = None
+) -> TrainResult:
+    """Train an adapter and save it in PEFT's layout in folder `into`, which is new or empty.
+
+    A `base` that is already loaded is used as it is, and is as before afterwards.
+    Raises as `TrainJob.prepare` for what was given, ConflictError when `into` holds something, and
+    ConfigError when the loss did not stay finite.
+    """
+    if into.exists() and any(into.iterdir()):
+        raise ConflictError(f"{into}: not empty")
+    job = TrainJob.prepare(config, base)
+    evaluations = {}
+    if job.held_out:
+        evaluations["validation_loss_before"] = _validate(job, job.base.model)
+    torch.manual_seed(config.seed)
+    with attached(job.base, peft_config(job.method, job.options)) as model:
+        fitted = fit(job, model, progress)
+        _check_finite(config, fitted.losses)
+        if job.held_out:
+            evaluations["validation_loss_after"] = _validate(job, model)
+        adapter = save(job, model, into, steps=len(fitted.losses), evaluations=evaluations)
+    return TrainResult(
+        folder=into,
+        adapter=adapter,
+        loss_before=evaluations.get("validation_loss_before"),
+        loss_after=evaluations.get("validation_loss_after"),
+        losses=fitted.losses,
+        tokens=fitted.tokens,
+        seconds=fitted.seconds,
+    )
+
+
+def _validate(job: TrainJob, model: Any) -> float:
+    return response_loss(model, job.held_out, batch_size=job.config.batch_size, device=job.base.device)
+
+
+def _check_finite(config: TrainConfig, losses: tuple[float, ...]) -> None:
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"learning_rate: the loss is {loss} at step {step} with {config.learning_rate}; try a lower one",
+                field="learning_rate",
+            )
