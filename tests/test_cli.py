@@ -1,0 +1,215 @@
+"""The command line: what it prints where, how it ends, and what it must not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from conftest import save_stub_adapter
+
+from adapterhub import __version__
+from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
+from adapterhub.cli.main import VERBS, cli
+from adapterhub.cli.output import echo_table, printable
+from adapterhub.store import Store
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli, words)
+
+
+def run_process(*words: str, code: str = "", path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A process of its own: `python -m adapterhub words`, or `code` with `words`; `path` is importable."""
+    program = ["-c", code] if code else ["-m", "adapterhub"]
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    return subprocess.run(
+        [sys.executable, *program, *words], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> str:
+    """The digest of `team/digits:v1`."""
+    return Store.default().publish(save_stub_adapter(tmp_path / "adapter"), "team/digits:v1").digest
+
+
+WITHOUT_TORCH = """
+import sys
+from adapterhub.cli.main import main
+try:
+    main()
+finally:
+    heavy = {"torch", "transformers", "peft"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("ls",), ("show", "team/digits:v1"), ("show", "no")])
+def test_light_verbs_do_not_import_torch(words: tuple[str, ...]) -> None:
+    done = run_process(*words, code=WITHOUT_TORCH)
+    assert "AssertionError" not in done.stderr
+    assert done.returncode == (3 if "no" in words else 0), done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_built_in_verb_is_a_module_of_its_name(verb: str) -> None:
+    assert import_module(f"adapterhub.cli.{verb}").command.name == verb
+    assert run(verb, "--help").exit_code == 0
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version").stdout == f"adapterhub, version {__version__}\n"
+
+
+@pytest.mark.usefixtures("published")
+def test_an_unknown_adapter_ends_with_3_and_one_line() -> None:
+    done = run_process("show", "team/digit:v1")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: no adapter 'team/digit'")
+    assert done.stderr.endswith("did you mean 'team/digits'?\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_is_no_ref_ends_with_2() -> None:
+    done = run("show", "../x")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: '../x' is not an adapter reference; accepted:")
+
+
+def test_an_unknown_verb_ends_with_2() -> None:
+    assert run("lss").exit_code == 2
+
+
+def add_verb(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """The verb `fail`, as a plugin gives it, which raises `error`."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(vars(cli), "_plugin_verbs", {"fail": click.Command("fail", callback=fail)})
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_verb(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli(["fail"])
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupted_verb_ends_with_130(interruption: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_verb(monkeypatch, interruption)
+    assert run("fail").exit_code == 130
+
+
+def test_an_empty_store_lists_nothing_on_stdout() -> None:
+    done = run("ls")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "no adapters in" in done.stderr
+    assert json.loads(run("ls", "--json").stdout) == []
+
+
+def test_ls_prints_aligned_columns(published: str) -> None:
+    header, line = run("ls").stdout.splitlines()
+    assert line.split() == [
+        "team/digits:v1",
+        "lora",
+        "stub-base",
+        "6",
+        "24",
+        "bytes",
+        "2026-01-01T00:00:00Z",
+        published[7:19],
+    ]
+    assert line.index("stub-base") == header.index("BASE")
+
+
+def test_ls_as_json_is_for_machines(published: str) -> None:
+    (adapter,) = json.loads(run("ls", "--json").stdout)
+    assert adapter["ref"] == "team/digits:v1"
+    assert adapter["digest"] == published
+    assert (adapter["method"], adapter["num_parameters"], adapter["nbytes"]) == ("lora", 6, 24)
+
+
+def test_ls_shows_an_adapter_it_cannot_read(published: str) -> None:
+    path = Store.default().resolve("team/digits:v1").files[TENSORS_FILE]
+    path.unlink()
+    done = run("ls")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1].split() == ["team/digits:v1", "unreadable", published[7:19]]
+    assert f"warning: team/digits:v1: {path}: missing" in done.stderr
+
+
+def test_ls_marks_an_adapter_without_a_base_digest(tmp_path: Path) -> None:
+    folder = save_stub_adapter(tmp_path / "adapter")
+    (folder / PROVENANCE_FILE).unlink()
+    (folder / CONFIG_FILE).write_text('{"peft_type": "LORA", "base_model_name_or_path": "some/base"}')
+    Store.default().publish(folder, "theirs")
+    assert "some/base (unverified)" in run("ls").stdout
+
+
+def test_show_prints_options_measurements_and_files(published: str) -> None:
+    shown = run("show", "team/digits:v1").stdout
+    for line in (published, "lora_alpha  4", "accuracy  0.5", "stub-base", TENSORS_FILE):
+        assert line in shown
+
+
+def test_show_as_json_holds_the_whole_record(published: str) -> None:
+    shown = json.loads(run("show", f"team/digits@{published}", "--json").stdout)
+    assert shown["config"] == {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    assert shown["provenance"]["evaluations"] == {"accuracy": 0.5}
+    assert shown["provenance"]["prompt_format"]["kind"] == "raw"
+    assert set(shown["files"]) == {CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE}
+    assert shown["tensors"] == 1
+
+
+def test_text_of_an_adapter_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    folder = save_stub_adapter(tmp_path / "adapter")
+    (folder / PROVENANCE_FILE).unlink()
+    hostile = "\x1b[2J\x9b0m\r[red]base\nforged:v1"
+    (folder / CONFIG_FILE).write_text(json.dumps({"peft_type": "X", "base_model_name_or_path": hostile, hostile: 1}))
+    Store.default().publish(folder, "theirs")
+    shown = run("ls").stdout + run("show", "theirs").stdout
+    assert not {"\x1b", "\x9b", "\r"} & set(shown)
+    assert "\nforged" not in shown
+    assert printable(hostile) in shown
+
+
+def test_on_a_terminal_the_table_shows_text_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    echo_table(["ADAPTER"], [["[red]digits[/red]"]])
+    assert "[red]digits[/red]" in capsys.readouterr().out
+
+
+def install(folder: Path, name: str, source: str) -> None:
+    """A distribution `name` in `folder` whose module gives a verb plugin."""
+    (folder / f"{name}.py").write_text(source)
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[adapterhub.commands]\n{name} = {name}\n")
+
+
+def test_a_broken_plugin_is_reported_and_the_rest_works(tmp_path: Path) -> None:
+    install(tmp_path, "crashing", "raise RuntimeError('no such\\x1b[2J library')")
+    install(
+        tmp_path,
+        "greeting",
+        "import click\nfrom adapterhub import hookimpl\n\n@hookimpl\ndef register_commands(register):\n"
+        "    register(click.Command('greet', callback=lambda: click.echo('hello')))\n",
+    )
+    shown = run_process("--help", path=tmp_path)
+    assert shown.returncode == 0
+    assert "warning: plugin crashing left out: RuntimeError: no such\\x1b[2J library" in shown.stderr
+    assert "greet" in shown.stdout
+    assert run_process("greet", path=tmp_path).stdout == "hello\n"
+    assert "crashing" not in run_process("ls", path=tmp_path).stderr  # a built-in verb needs no plugin

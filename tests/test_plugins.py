@@ -1,0 +1,132 @@
+"""Plugins are loaded alone: a broken one is left out with its reason, and the rest works."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import click
+import pytest
+
+from adapterhub.errors import MethodNotFoundError, UnsupportedAdapterError
+from adapterhub.plugins import GROUP, installed_methods, load_commands, load_methods
+
+METHOD = """
+from adapterhub import Method, MethodConfig, hookimpl
+
+class Scale(Method[MethodConfig]):
+    name = "{name}"
+    peft_type = "{peft_type}"
+    Config = MethodConfig
+
+@hookimpl
+def register_methods(register):
+    register(Scale())
+"""
+COMMAND = """
+import click
+from adapterhub import hookimpl
+
+@hookimpl
+def register_commands(register):
+    register(click.Command("{name}"))
+"""
+TYPO = "from adapterhub import hookimpl\n\n@hookimpl\ndef register_{noun}s_(register):\n    pass\n"
+WRONG_ARGUMENT = "from adapterhub import hookimpl\n\n@hookimpl\ndef register_{noun}s(registry):\n    pass\n"
+SECOND_FAILS = "\n    register(None)\n"
+
+Plugin = Callable[[str, str], EntryPoint]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugin]:
+    """Makes an entry point of a module with the given source."""
+    monkeypatch.syspath_prepend(tmp_path)
+    made = []
+
+    def make(name: str, source: str) -> EntryPoint:
+        module = f"plugin_under_test_{name}"
+        (tmp_path / f"{module}.py").write_text(source)
+        made.append(module)
+        return EntryPoint(name, module, GROUP)
+
+    yield make
+    for module in made:
+        sys.modules.pop(module, None)
+
+
+def scale(name: str = "scale", peft_type: str = "SCALE") -> str:
+    return METHOD.format(name=name, peft_type=peft_type)
+
+
+def test_a_plugin_adds_its_method(plugin: Plugin) -> None:
+    methods = load_methods((plugin("good", scale()),))
+    assert methods.get("scale") is methods.for_peft_type("SCALE")
+    assert methods.plugins[0].error == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_library", "ModuleNotFoundError"),
+        ("raise RuntimeError('broken at import')", "RuntimeError: broken at import"),
+        ("raise SystemExit(1)", "SystemExit"),
+        ("def (", "SyntaxError"),
+        (TYPO.format(noun="method"), "unknown hook 'register_methods_'"),
+        (WRONG_ARGUMENT.format(noun="method"), "registry"),
+        (METHOD.format(name="half", peft_type="HALF") + SECOND_FAILS, "AttributeError"),
+        (METHOD.format(name="scale", peft_type="OTHER"), "method 'scale' (OTHER) is already registered"),
+        (METHOD.format(name="other", peft_type="SCALE"), "method 'other' (SCALE) is already registered"),
+    ],
+)
+def test_a_broken_plugin_is_left_out_with_its_reason(plugin: Plugin, source: str, reason: str) -> None:
+    methods = load_methods((plugin("broken", source), plugin("a_good", scale())))
+    good, broken = methods.plugins
+    assert (good.error, list(methods.by_name)) == ("", ["scale"])
+    assert reason in broken.error
+
+
+def test_an_unknown_method_names_the_known_and_the_broken(plugin: Plugin) -> None:
+    methods = load_methods((plugin("good", scale()), plugin("broken", "raise RuntimeError('reason')")))
+    with pytest.raises(MethodNotFoundError, match=r"did you mean 'scale'\? \(known: scale\); broken .*reason"):
+        methods.get("scal")
+    with pytest.raises(UnsupportedAdapterError, match=r"'VERA' \(served: SCALE\); broken plugins: .*reason"):
+        methods.for_peft_type("VERA")
+
+
+def test_without_plugins_there_are_no_methods() -> None:
+    with pytest.raises(MethodNotFoundError, match="known: none"):
+        load_methods(()).get("lora")
+    assert load_commands(()) == ([], [])
+
+
+def test_the_built_in_methods_come_through_the_same_door() -> None:
+    methods = installed_methods()
+    assert {"bottleneck", "lora", "prompt_tuning"} <= set(methods.by_name)
+    assert all(status.distribution == "adapterhub" for status in methods.plugins if status.name == "lora")
+
+
+def test_a_plugin_adds_its_verb(plugin: Plugin) -> None:
+    commands, (status,) = load_commands((plugin("good", COMMAND.format(name="greet")),))
+    assert [command.name for command in commands] == ["greet"]
+    assert isinstance(commands[0], click.Command)
+    assert status.error == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise RuntimeError('broken at import')", "RuntimeError: broken at import"),
+        (TYPO.format(noun="command"), "unknown hook 'register_commands_'"),
+        (COMMAND.format(name="half") + SECOND_FAILS, "AttributeError"),
+        (COMMAND.format(name="ls"), "verb 'ls' is already registered"),
+        (COMMAND.format(name="greet"), "verb 'greet' is already registered"),
+    ],
+)
+def test_a_broken_verb_is_left_out_with_its_reason(plugin: Plugin, source: str, reason: str) -> None:
+    found = (plugin("broken", source), plugin("a_good", COMMAND.format(name="greet")))
+    commands, (good, broken) = load_commands(found, taken=("ls",))
+    assert ([command.name for command in commands], good.error) == (["greet"], "")
+    assert reason in broken.error
