@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ class Case:
 
 def _case(ref: str, folder: Path, *, scale: float, new_tokens: int, step_tokens: int, prompts: list[str]) -> Case:
     base = BaseModel.load(ref, quantization="none")
-    recipes = [
+    recipes: list[tuple[str, dict[str, Any]]] = [
         ("lora", {"r": 8, "lora_alpha": 12}),
         ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}),
         ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}),
@@ -143,7 +144,9 @@ def test_every_adapter_moves_the_logits(case: Case, alone: list[Row]) -> None:
 # LoRA on the head of a base with tied embeddings is exact without merging, which is what PEFT warns of.
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 def test_served_rows_equal_pefts_own_logits(case: Case, alone: list[Row]) -> None:
-    models = {digest: PeftModel.from_pretrained(_plain(case), str(folder)) for digest, folder in case.folders.items()}
+    models: dict[str, torch.nn.Module] = {
+        digest: PeftModel.from_pretrained(_plain(case), str(folder)) for digest, folder in case.folders.items()
+    }
     models[""] = _plain(case)
     for request, row in zip(case.requests, alone, strict=True):
         reference = teacher_forced(models[request.adapter].eval(), request, row)

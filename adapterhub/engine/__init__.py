@@ -1,7 +1,8 @@
 """The engine: continuous batching of requests for many adapters over one base."""
 
-from adapterhub.engine.engine import AdapterStatus, Engine, EngineStats
+from adapterhub.engine.engine import Engine
 from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling
+from adapterhub.engine.stats import AdapterStatus, EngineStats
 
 __all__ = [
     "AdapterStatus",

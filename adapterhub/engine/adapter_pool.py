@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from adapterhub.adapter import Adapter
+from adapterhub.base import BaseModel
 from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, InvalidInputError, UnsupportedAdapterError
 from adapterhub.method import Method, MethodConfig, Params
 from adapterhub.plugins import Methods
@@ -38,10 +38,8 @@ class ResidentAdapter:
     """Unloaded: takes no new request, freed when the last one ends."""
 
 
-def prepare(
-    adapter: Adapter, methods: Methods, base: Any, *, dtype: torch.dtype, device: torch.device
-) -> ResidentAdapter:
-    """Read, check and place an adapter for a base (a `BaseModel`). Runs on any thread.
+def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdapter:
+    """Read, check and place an adapter for a base. Runs on any thread.
 
     Raises IntegrityError when the adapter does not fit or cannot be served exactly, and
     InvalidInputError when it has no digest.
@@ -66,7 +64,7 @@ def prepare(
     for key, tensor in adapter.read_tensors().items():
         site, param = plan.tensor_keys[key]
         params = prompt_params if site.kind == "prompt" else sites.setdefault(site.module, {})
-        params[param] = tensor.to(device=device, dtype=dtype)
+        params[param] = tensor.to(device=base.device, dtype=base.compute_dtype)
     tensors = [tensor for params in (*sites.values(), prompt_params) for tensor in params.values()]
     return ResidentAdapter(
         digest=adapter.digest,

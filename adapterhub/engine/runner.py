@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from adapterhub.base import BaseModel
 from adapterhub.engine import attention
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.sequence import Chunk
 from adapterhub.engine.sites import Sites
-
-if TYPE_CHECKING:
-    from adapterhub.base import BaseModel
 
 
 class Runner:
@@ -25,8 +23,11 @@ class Runner:
         self._device = base.device
         self._cache = cache
         self._own_attention = base.model.config._attn_implementation
-        self._model.set_attn_implementation(attention.NAME)
         self.sites = Sites(base.model, base.shape.lm_head)
+
+    def open(self) -> None:
+        """Take the model over."""
+        self._model.set_attn_implementation(attention.NAME)
 
     def close(self) -> None:
         """Give the model back as it was."""

@@ -1,0 +1,154 @@
+"""What the engine's thread does: schedule -> run -> sample -> events.
+
+Everything here runs on that thread; nothing else touches these tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.request import Event, FinishReason
+from adapterhub.engine.routing import Routing
+from adapterhub.engine.runner import Runner
+from adapterhub.engine.sampler import sample
+from adapterhub.engine.scheduler import Scheduler
+from adapterhub.engine.sequence import Chunk, Sequence
+from adapterhub.engine.stats import EngineStats
+from adapterhub.errors import AdapterHubError, PluginError
+
+log = logging.getLogger(__name__)
+
+Observe = Callable[[Sequence, Tensor], None]
+
+
+class Loop:
+    """Owns the sequences from their arrival to their last event."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        scheduler: Scheduler,
+        cache: KVCache,
+        *,
+        eos: frozenset[int],
+        on_end: Callable[[Sequence], None],
+        observe: Observe | None,
+    ) -> None:
+        self._runner = runner
+        self._scheduler = scheduler
+        self._cache = cache
+        self._eos = eos
+        self._on_end = on_end
+        self._observe = observe
+        self._sequences: dict[int, Sequence] = {}
+        self._stats = EngineStats()
+
+    @property
+    def has_work(self) -> bool:
+        return self._scheduler.has_work
+
+    def add(self, sequence: Sequence) -> None:
+        self._sequences[sequence.id] = sequence
+        self._scheduler.add(sequence)
+
+    def cancel(self, sequence_id: int) -> None:
+        """End a sequence before the next step; an unknown id is one that has ended."""
+        if sequence := self._sequences.get(sequence_id):
+            self._finish(sequence, "cancelled")
+
+    def end_all(self, reason: FinishReason, error: AdapterHubError | None = None) -> None:
+        for sequence in list(self._sequences.values()):
+            self._finish(sequence, reason, error)
+
+    def step(self) -> None:
+        """Compute one step, if there is anything to run, and tell of its tokens."""
+        chunks = self._scheduler.schedule()
+        if not chunks:
+            return
+        logits, routing = self._runner.run(chunks)
+        self._count(chunks, routing)
+        for chunk in chunks:
+            chunk.sequence.computed = chunk.stop
+        self._extend([chunk.sequence for chunk in chunks if chunk.samples], logits, routing)
+        for sequence in [chunk.sequence for chunk in chunks if chunk.sequence.slot in routing.failed]:
+            self._fail(sequence, routing.failed[sequence.slot])
+
+    def stats(self) -> EngineStats:
+        """A consistent enough view for any thread: each figure is of one moment."""
+        return replace(
+            self._stats,
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            kv_tokens_free=self._cache.free,
+            kv_tokens_total=self._cache.capacity,
+        )
+
+    def check_integrity(self) -> None:
+        self._cache.check_integrity()
+        held = {sequence.id for sequence in (*self._scheduler.running, *self._scheduler.waiting)}
+        assert held == set(self._sequences), "a request was lost"
+        assert held or self._cache.free == self._cache.capacity, "an idle engine holds KV blocks"
+
+    def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
+        """Give each sampled row its next token."""
+        if not sequences:
+            return
+        if self._observe:
+            for sequence, row in zip(sequences, logits, strict=True):
+                self._observe(sequence, row)
+        options = [sequence.request.sampling for sequence in sequences]
+        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences])
+        for sequence, token in zip(sequences, tokens, strict=True):
+            if sequence.slot not in routing.failed:
+                self._append(sequence, token)
+
+    def _append(self, sequence: Sequence, token: int) -> None:
+        sampling = sequence.request.sampling
+        sequence.token_ids.append(token)
+        if token in self._eos and not sampling.ignore_eos:
+            self._finish(sequence, "stop", tokens=(token,))
+        elif sequence.num_generated >= sampling.max_new_tokens:
+            self._finish(sequence, "length", tokens=(token,))
+        else:
+            self._emit(sequence, Event((token,)))
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        assert sequence.adapter is not None
+        method = sequence.adapter.method.name
+        self._finish(sequence, "error", PluginError(f"method {method!r}: {type(error).__name__}: {error}"))
+
+    def _finish(
+        self,
+        sequence: Sequence,
+        reason: FinishReason,
+        error: AdapterHubError | None = None,
+        tokens: tuple[int, ...] = (),
+    ) -> None:
+        self._scheduler.remove(sequence)
+        del self._sequences[sequence.id]
+        self._on_end(sequence)
+        self._emit(sequence, Event(tokens, reason, error))
+
+    def _emit(self, sequence: Sequence, event: Event) -> None:
+        try:
+            sequence.on_event(event)
+        except Exception:
+            log.exception("request %d: its receiver raised; the request ends", sequence.id)
+            self.cancel(sequence.id)
+
+    def _count(self, chunks: list[Chunk], routing: Routing) -> None:
+        old = self._stats
+        prefilled = sum(chunk.stop - chunk.start for chunk in chunks if chunk.sequence.phase == "prefill")
+        self._stats = replace(
+            old,
+            steps=old.steps + 1,
+            mixed_adapter_steps=old.mixed_adapter_steps + (routing.num_adapters > 1),
+            mixed_method_steps=old.mixed_method_steps + (routing.num_methods > 1),
+            prompt_tokens=old.prompt_tokens + prefilled,
+            generated_tokens=old.generated_tokens + sum(chunk.samples for chunk in chunks),
+        )
