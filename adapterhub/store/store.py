@@ -60,7 +60,8 @@ class Store:
         """Keep the adapter in `folder` and point `[namespace/]name[:tag]` at it; the pinned reference.
 
         With `expected`, only when the tag holds that digest now (an empty string: holds none).
-        Raises RefError, CorruptAdapterError when the folder holds no adapter, and ConflictError
+        Raises RefError, CorruptAdapterError when the folder holds no adapter, InvalidInputError when
+        a file of it is a link out of the folder, UnavailableError when the lock is held, and ConflictError
         when the tag holds another digest than expected.
         """
         ref = AdapterRef.parse(name)
