@@ -17,7 +17,9 @@ from adapterhub.errors import ConfigError, did_you_mean
 class Config(BaseModel):
     """Base of every config: frozen, strict about unknown keys, documented by attribute docstrings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
+    )
 
     @classmethod
     def load(cls, values: Mapping[str, Any], *, where: str) -> Self:

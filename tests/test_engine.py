@@ -1,0 +1,278 @@
+"""What the engine promises besides equal rows: joining, leaving, refusing, and failing alone."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import save_random_adapter
+from torch import Tensor
+
+from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
+from adapterhub.adapter import Adapter, BaseRecord, Provenance, read_folder
+from adapterhub.base import BaseModel
+from adapterhub.engine import Engine, Event, Request, Sampling
+from adapterhub.errors import (
+    AdapterNotFoundError,
+    BaseMismatchError,
+    EngineStoppedError,
+    InvalidInputError,
+    PluginError,
+    UnsupportedAdapterError,
+)
+from adapterhub.plugins import Methods, installed_methods
+
+PROMPT = (10, 20, 30, 40)
+
+
+@pytest.fixture(scope="module")
+def base(tiny_base: Path) -> BaseModel:
+    return BaseModel.load(str(tiny_base), quantization="none")
+
+
+@pytest.fixture
+def engine(base: BaseModel) -> Iterator[Engine]:
+    with Engine(base, kv_tokens=1024, step_tokens=32) as engine:
+        yield engine
+        engine.check_integrity()
+
+
+def adapter(folder: Path, method: str, base: BaseModel, digest: str, **options: Any) -> Adapter:
+    return replace(read_folder(save_random_adapter(folder, method, base.shape, **options)), digest=digest)
+
+
+def options(count: int = 8, **values: Any) -> Sampling:
+    return Sampling(max_new_tokens=count, ignore_eos=True, **values)
+
+
+class Inbox(queue.SimpleQueue[Event]):
+    """Receives a request's events."""
+
+    def __call__(self, event: Event) -> None:
+        self.put(event)
+
+    def last(self) -> Event:
+        while True:
+            event = self.get(timeout=60)
+            if event.finish_reason:
+                return event
+
+
+def test_a_request_starts_while_another_runs(engine: Engine) -> None:
+    long, short = Inbox(), Inbox()
+    engine.submit(Request(PROMPT, sampling=options(400)), long)
+    long.get(timeout=60)
+    engine.submit(Request(PROMPT, sampling=options(2)), short)
+    assert short.last().finish_reason == "length"
+    assert engine.stats().running == 1, "the long request must still be running"
+    assert long.last().finish_reason == "length"
+
+
+def test_cancel_frees_the_cache(engine: Engine) -> None:
+    inbox = Inbox()
+    request_id = engine.submit(Request(PROMPT, sampling=options(400)), inbox)
+    inbox.get(timeout=60)
+    engine.cancel(request_id)
+    assert inbox.last().finish_reason == "cancelled"
+    engine.check_integrity()
+    assert engine.stats().kv_tokens_free == engine.stats().kv_tokens_total
+
+
+def test_a_waiting_request_can_be_cancelled(engine: Engine) -> None:
+    running, waiting = Inbox(), Inbox()
+    first = engine.submit(Request(PROMPT, sampling=options(500)), running)
+    second = engine.submit(Request(PROMPT, sampling=options(500)), Inbox())
+    engine.cancel(engine.submit(Request(PROMPT, sampling=options(500)), waiting))
+    assert waiting.last() == Event((), "cancelled")
+    engine.cancel(first)
+    engine.cancel(second)
+
+
+def test_end_of_sequence_stops_unless_ignored(engine: Engine, base: BaseModel) -> None:
+    tokens = engine.generate([Request(PROMPT, sampling=options(200))])[0].token_ids
+    eos = base.tokenizer.eos_token_id
+    stopped = engine.generate([Request(PROMPT, sampling=Sampling(max_new_tokens=200))])[0]
+    expected = tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
+    assert stopped.token_ids == expected
+    assert stopped.finish_reason == ("stop" if eos in tokens else "length")
+
+
+def test_sampled_tokens_depend_on_the_seed_and_not_on_neighbours(engine: Engine) -> None:
+    def request(seed: int) -> Request:
+        return Request(PROMPT, sampling=options(12, temperature=1.0, top_p=0.95, top_k=50, seed=seed))
+
+    alone = [engine.generate([request(seed)])[0] for seed in range(6)]
+    assert engine.generate([request(seed) for seed in range(6)]) == alone
+    assert len({completion.token_ids for completion in alone}) == 6
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(()), "prompt: empty"),
+        (Request((1, 258)), "from 0 to 257"),
+        (Request((1, -1)), "from 0 to 257"),
+        (Request((1,) * 400, sampling=options(200)), "400 prompt \\+ 200 new tokens are 600, over the context of 512"),
+    ],
+)
+def test_impossible_requests_are_refused_with_the_numbers(engine: Engine, request_: Request, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        engine.submit(request_, Inbox())
+
+
+def test_an_unknown_adapter_is_refused(engine: Engine) -> None:
+    with pytest.raises(AdapterNotFoundError, match="sha256:none"):
+        engine.submit(Request(PROMPT, "sha256:none"), Inbox())
+
+
+def test_an_unloaded_adapter_finishes_what_began_and_takes_no_more(
+    engine: Engine, base: BaseModel, tmp_path: Path
+) -> None:
+    engine.load_adapter(adapter(tmp_path, "lora", base, "sha256:a", r=2))
+    inbox = Inbox()
+    engine.submit(Request(PROMPT, "sha256:a", options(300)), inbox)
+    inbox.get(timeout=60)
+    engine.unload_adapter("sha256:a")
+    assert engine.adapters() == []
+    with pytest.raises(AdapterNotFoundError):
+        engine.submit(Request(PROMPT, "sha256:a"), Inbox())
+    assert inbox.last().finish_reason == "length"
+
+
+def test_a_request_keeps_its_adapter_when_another_version_is_loaded(
+    engine: Engine, base: BaseModel, tmp_path: Path
+) -> None:
+    old = adapter(tmp_path / "old", "lora", base, "sha256:old", r=2)
+    engine.load_adapter(old)
+    request = Request(PROMPT, "sha256:old", options(60))
+    alone = engine.generate([request])[0]
+    inbox = Inbox()
+    engine.submit(request, inbox)
+    tokens = [*inbox.get(timeout=60).token_ids]
+    engine.load_adapter(adapter(tmp_path / "new", "lora", base, "sha256:new", r=2, seed=9))
+    engine.unload_adapter("sha256:old")
+    while len(tokens) < 60:
+        tokens += inbox.get(timeout=60).token_ids
+    assert tuple(tokens) == alone.token_ids
+
+
+def test_a_closed_engine_refuses_and_ends_what_ran(base: BaseModel) -> None:
+    inbox = Inbox()
+    with Engine(base, kv_tokens=1024) as engine:
+        engine.submit(Request(PROMPT, sampling=options(500)), inbox)
+    assert inbox.last().finish_reason == "cancelled"
+    with pytest.raises(EngineStoppedError):
+        engine.submit(Request(PROMPT), Inbox())
+
+
+def test_a_receiver_that_raises_ends_only_its_own_request(engine: Engine) -> None:
+    def broken(event: Event) -> None:
+        raise RuntimeError("receiver")
+
+    engine.submit(Request(PROMPT, sampling=options(50)), broken)
+    assert engine.generate([Request(PROMPT, sampling=options(4))])[0].finish_reason == "length"
+    engine.check_integrity()
+
+
+def test_an_adapter_of_another_base_is_refused_naming_the_first_key(
+    engine: Engine, other_base: Path, tmp_path: Path
+) -> None:
+    other = BaseModel.load(str(other_base), quantization="none")
+    with pytest.raises(BaseMismatchError, match=r"layers\.0\.mlp\.down_proj\.lora_A\.weight: the file has \(8, 96\)"):
+        engine.load_adapter(adapter(tmp_path, "lora", other, "sha256:other"))
+
+
+def test_an_adapter_made_on_other_weights_of_the_same_shape_is_refused(
+    engine: Engine, base: BaseModel, tmp_path: Path
+) -> None:
+    made = adapter(tmp_path, "lora", base, "sha256:a")
+    record = BaseRecord(id="elsewhere", digest=f"sha256:{'1' * 64}")
+    with pytest.raises(BaseMismatchError, match="made on elsewhere"):
+        engine.load_adapter(replace(made, provenance=Provenance(method="lora", base=record)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"peft_type": "NOVEL"}, "no installed method serves peft_type 'NOVEL'"),
+        ({"task_type": "SEQ_CLS"}, "task_type 'SEQ_CLS'; served: CAUSAL_LM"),
+        ({"use_dora": True}, "use_dora=True"),
+        ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
+        ({"layers_to_transform": [0]}, "layers_to_transform"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(
+    engine: Engine, base: BaseModel, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    made = adapter(tmp_path, "lora", base, "sha256:a")
+    with pytest.raises(UnsupportedAdapterError, match=message):
+        engine.load_adapter(replace(made, config={**made.config, **changed}))
+
+
+class ScaleConfig(MethodConfig):
+    """No options."""
+
+
+class ScaleInput(Method[ScaleConfig]):
+    """x * s before every q_proj: a method that changes a module's input."""
+
+    name = "scale_input"
+    peft_type = "SCALE_INPUT"
+    Config = ScaleConfig
+
+    def sites(self, config: ScaleConfig, shape: BaseShape) -> list[Site]:
+        names = [name for name in shape.linears if name.endswith("q_proj")]
+        return [Site("module", {"scale": Param((shape.hidden_size,))}, module=name) for name in names]
+
+    def pre(self, config: ScaleConfig, p: Params, x: Tensor) -> Tensor:
+        return x * p["scale"]
+
+
+class Raises(ScaleInput):
+    """A plugin with a bug."""
+
+    name = "raises"
+    peft_type = "RAISES"
+
+    def pre(self, config: ScaleConfig, p: Params, x: Tensor) -> Tensor:
+        raise ZeroDivisionError("oops")
+
+
+@pytest.fixture
+def strangers(monkeypatch: pytest.MonkeyPatch) -> Methods:
+    """The installed methods and two of a stranger's."""
+    found = installed_methods()
+    extra: list[Method[Any]] = [ScaleInput(), Raises()]
+    methods = Methods({**found.by_name, **{method.name: method for method in extra}}, found.plugins)
+    monkeypatch.setattr("conftest.installed_methods", lambda: methods)
+    return methods
+
+
+def test_a_method_that_raises_fails_only_its_own_requests(base: BaseModel, strangers: Methods, tmp_path: Path) -> None:
+    request = Request(PROMPT, sampling=options(6))
+    with Engine(base, methods=strangers, kv_tokens=1024) as engine:
+        alone = engine.generate([request])[0]
+        engine.load_adapter(adapter(tmp_path, "raises", base, "sha256:raises"))
+        bad, good = Inbox(), Inbox()
+        engine.submit(Request(PROMPT, "sha256:raises", options(6)), bad)
+        engine.submit(request, good)
+        assert isinstance(error := bad.last().error, PluginError)
+        assert "method 'raises': ZeroDivisionError: oops" in str(error)
+        assert good.last().finish_reason == "length"
+        assert engine.generate([request])[0] == alone
+        engine.check_integrity()
+
+
+def test_a_method_may_change_a_modules_input(base: BaseModel, strangers: Methods, tmp_path: Path) -> None:
+    scaled, plain = Request(PROMPT, "sha256:scale", options(8)), Request(PROMPT, sampling=options(8))
+    with Engine(base, methods=strangers, kv_tokens=1024) as engine:
+        engine.load_adapter(adapter(tmp_path, "scale_input", base, "sha256:scale", scale=2.0))
+        alone = [engine.generate([request])[0] for request in (scaled, plain)]
+        assert engine.generate([scaled, plain, scaled]) == [alone[0], alone[1], alone[0]]
+        assert alone[0] != alone[1]
