@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from adapterhub.adapter import BaseRecord
 from adapterhub.base.digest import base_digest
-from adapterhub.base.quantize import Quantization, bitsandbytes_config, keep_nf4_portable, quantize_int8
+from adapterhub.base.frozen import count_bytes, load_frozen
+from adapterhub.base.quantize import Quantization
 from adapterhub.base.resolve import BaseFolder, resolve_base
 from adapterhub.base.shape import read_shape
 from adapterhub.errors import BaseNotFoundError, ConfigError
@@ -55,10 +55,11 @@ class BaseModel:
         dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
         folder, shape = read_base(ref)
         digest = base_digest(folder.path)
-        model = _load_frozen(folder.path, chosen, place, dtype)
+        tokenizer = _load_tokenizer(folder.path)
+        model = load_frozen(folder.path, shape, chosen, place, dtype)
         return cls(
             model=model,
-            tokenizer=AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False),
+            tokenizer=tokenizer,
             shape=shape,
             record=BaseRecord(id=folder.id, revision=folder.revision, digest=digest),
             quantization=chosen,
@@ -75,50 +76,12 @@ def read_base(ref: str) -> tuple[BaseFolder, BaseShape]:
     return folder, read_shape(folder.path)
 
 
-def count_bytes(model: nn.Module) -> int:
-    """Bytes of parameters, buffers and quantization states; storage that is shared counts once."""
-    tensors: list[torch.Tensor] = [*model.parameters(), *model.buffers()]
-    for parameter in model.parameters():
-        tensors += _state_tensors(getattr(parameter, "quant_state", None))
-        # LLM.int8 keeps a row's scale beside the weight.
-        tensors += [scale for scale in (getattr(parameter, "SCB", None),) if scale is not None]
-    return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
-
-
-def _state_tensors(state: Any) -> list[torch.Tensor]:
-    """The tensors of a bitsandbytes QuantState, whose scales may be quantized once more."""
-    if state is None:
-        return []
-    own = [tensor for tensor in (state.absmax, state.code, state.offset) if tensor is not None]
-    return own + _state_tensors(state.state2)
-
-
-def _load_frozen(folder: Path, quantization: Quantization, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map={"": device},
-            quantization_config=bitsandbytes_config(quantization, device, dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise BaseNotFoundError(f"{folder}: cannot be loaded: {error}", resource=str(folder)) from None
-    model.train(False).requires_grad_(False)
-    if quantization == "int8" and device.type == "cpu":
-        quantize_int8(model)
-    if quantization == "nf4":
-        keep_nf4_portable(model)
-    _leave_file(model)
-    return model
-
-
-def _leave_file(model: nn.Module) -> None:
-    """Copy parameters that are still views of the mapped file, which a later write to it would change."""
-    for parameter in model.parameters():
-        if type(parameter) is nn.Parameter and parameter.device.type == "cpu":
-            parameter.data = parameter.data.clone()
+        raise BaseNotFoundError(f"{folder}: no usable tokenizer: {error}", resource=str(folder)) from None
+    return tokenizer
 
 
 def _device(name: str | None) -> torch.device:

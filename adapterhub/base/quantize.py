@@ -21,11 +21,16 @@ from adapterhub.base.int8 import Int8Linear
 if TYPE_CHECKING:
     import torch
 
+    from adapterhub.method import BaseShape
+
 Quantization = Literal["none", "int8", "nf4"]
+
+NF4_BLOCK = 64
+"""Weights that share a scale in nf4."""
 
 
 def bitsandbytes_config(
-    quantization: Quantization, device: torch.device, compute_dtype: torch.dtype
+    quantization: Quantization, shape: BaseShape, device: torch.device, compute_dtype: torch.dtype
 ) -> BitsAndBytesConfig | None:
     """What `from_pretrained` needs to quantize while loading; None where it loads floating weights."""
     if quantization == "nf4":
@@ -34,10 +39,20 @@ def bitsandbytes_config(
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute_dtype,
+            llm_int8_skip_modules=[shape.lm_head, *(_ragged(shape) if device.type == "cpu" else [])],
         )
     if quantization == "int8" and device.type != "cpu":
-        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=[shape.lm_head])  # type: ignore[no-untyped-call]
     return None
+
+
+def _ragged(shape: BaseShape) -> list[str]:
+    """The linear layers that nf4 leaves floating on the CPU: a row of theirs is not a whole number of blocks.
+
+    bitsandbytes quantizes blocks of 64 across row ends, but its CPU kernel starts a block at every
+    row when it dequantizes: such a layer would compute with other scales than it was quantized with.
+    """
+    return [name for name in shape.linears if shape.modules[name].in_features % NF4_BLOCK]
 
 
 def quantize_int8(model: nn.Module) -> None:
