@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,30 +56,29 @@ def _checked(folder: BaseFolder) -> BaseFolder:
 
 
 def _download(repo: str, revision: str | None) -> BaseFolder:
+    from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     name = f"{repo}@{revision}" if revision else repo
     try:
         path = snapshot_download(
-            repo, revision=revision, allow_patterns=list(DOWNLOADED), ignore_patterns=list(NOT_DOWNLOADED)
+            repo,
+            revision=revision,
+            allow_patterns=list(DOWNLOADED),
+            ignore_patterns=list(NOT_DOWNLOADED),
+            # The library itself reads this when it is imported, which may have been long ago.
+            endpoint=os.environ.get("HF_ENDPOINT"),
         )
-    except GatedRepoError:
+    except hub.GatedRepoError:
         message = f"{name}: gated on the Hub; ask for access there and log in with `hf auth login`"
         raise BaseNotFoundError(message, resource=name) from None
-    except RevisionNotFoundError:
+    except hub.RevisionNotFoundError:
         raise BaseNotFoundError(f"{name}: the Hub has {repo}, but not this revision", resource=name) from None
-    except RepositoryNotFoundError:
+    except hub.RepositoryNotFoundError:
         message = f"{name}: no folder here, and no model on the Hub (or it is private; log in with `hf auth login`)"
         raise BaseNotFoundError(message, resource=name) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UnavailableError(f"{name}: not in the cache, and the Hub cannot be reached: {reason}") from None
+    except (hub.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # from the HTTP library it uses
+        reason = str(error).partition("\n")[0]
+        raise UnavailableError(f"{name}: cannot be fetched from the Hub and is not in its cache: {reason}") from None
     # snapshot_download names a snapshot's folder by its commit.
     return BaseFolder(repo, Path(path).name, Path(path))

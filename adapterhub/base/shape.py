@@ -30,9 +30,9 @@ def read_shape(folder: Path) -> BaseShape:
             raise ValueError("its weights are quantized already; need the floating model it was made from")
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, KeyError) as error:
+        return shape_of(model)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise BaseNotFoundError(f"{folder}: not a causal language model: {error}", resource=str(folder)) from None
-    return shape_of(model)
 
 
 def shape_of(model: nn.Module) -> BaseShape:
