@@ -59,6 +59,8 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` [.., in_features] -> [.., out_features], in the dtype of `x`."""
+        # Rounding has no gradient: a backward through here would be silently wrong.
+        assert not (x.requires_grad and torch.is_grad_enabled()), "int8 is for inference; train on none or nf4"
         rows, scale = quantize_rows(x.reshape(-1, self.in_features).float())
         # Two multiplications in a fixed order, never a fused one: fusing differs between the vector
         # body and the tail of a loop, and so between batch sizes.
