@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -111,7 +111,7 @@ def _from(request: Request, start: int, row: Row) -> Request:
     return replace(request, prompt_ids=(*request.prompt_ids, *row.tokens[:start]), sampling=sampling)
 
 
-def greedy(prompt: Tensor | list[int], adapter: str, count: int) -> Request:
+def greedy(prompt: Tensor | Iterable[int], adapter: str, count: int) -> Request:
     """A greedy request of exactly `count` tokens."""
     sampling = Sampling(max_new_tokens=count, ignore_eos=True)
     return Request(tuple(int(token) for token in prompt), adapter, sampling)
