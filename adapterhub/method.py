@@ -219,9 +219,7 @@ class Method(ABC, Generic[C]):
 Register = Callable[[Method[Any]], None]
 
 
-def select_modules(
-    wanted: tuple[str, ...] | Literal["all-linear"], shape: BaseShape, *, field_name: str
-) -> list[str]:
+def select_modules(wanted: tuple[str, ...] | Literal["all-linear"], shape: BaseShape, *, field_name: str) -> list[str]:
     """The linear modules that `wanted` names: `"all-linear"`, or suffixes such as `("q_proj", "v_proj")`.
 
     A suffix matches as PEFT matches it: the whole name, or its end behind a dot.

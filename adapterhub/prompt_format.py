@@ -39,9 +39,7 @@ class PromptFormat(Config):
         return self
 
     @classmethod
-    def of(
-        cls, tokenizer: PreTrainedTokenizerBase, kind: FormatKind, system_prompt: str | None = None
-    ) -> PromptFormat:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, kind: FormatKind, system_prompt: str | None = None) -> PromptFormat:
         """The format of `kind` on this tokenizer, with its template's hash and closing token filled in."""
         template = _template_sha256(tokenizer) if kind == "chat" else ""
         closing = str(tokenizer.eos_token or "")
