@@ -16,6 +16,7 @@ FLOORS: list[set[str]] = [
     {"peft"},
     {"train", "engine", "client"},
     {"evaluate"},
+    {"demo"},
     {"cli"},
     {"server"},
 ]

@@ -1,0 +1,61 @@
+"""What the demo trains, on which task, and what it must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapterhub.tasks import ORDERS, TICKETS, Task
+
+BASE = "smollm2-135m"
+TRAIN_QUANTIZATION = "nf4"
+SERVE_QUANTIZATION = "int8"
+
+MIN_LOSS_DROP = 0.30
+"""Validation loss must fall by this share."""
+MIN_ACCURACY_GAIN = 20.0
+"""Accuracy must rise by this many points."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One adapter of the demo."""
+
+    name: str
+    """Its name in the store."""
+    method: str
+    options: Mapping[str, Any]
+    task: Task
+    max_new_tokens: int
+    learning_rate: float
+    epochs: float = 1.0
+    max_steps: int | None = None
+
+
+LORA = Recipe(
+    name="demo/orders-lora",
+    method="lora",
+    options={"r": 8, "lora_alpha": 16},
+    task=ORDERS,
+    max_new_tokens=32,
+    learning_rate=1e-3,
+)
+BOTTLENECK = Recipe(
+    name="demo/tickets-bottleneck",
+    method="bottleneck",
+    options={"placement": "houlsby", "reduction_factor": 16},
+    task=TICKETS,
+    max_new_tokens=8,
+    learning_rate=1e-3,
+)
+PROMPT_TUNING = Recipe(
+    name="demo/tickets-prompt",
+    method="prompt_tuning",
+    options={"num_virtual_tokens": 16},
+    task=TICKETS,
+    max_new_tokens=8,
+    learning_rate=3e-2,
+    max_steps=6,
+)
+"""Trained for a few steps only: it is there to be swapped in while the server runs."""
