@@ -7,10 +7,12 @@ import time
 from typing import Any, NamedTuple
 
 from peft import PeftModel
+from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from adapterhub.train.examples import collate
+from adapterhub.train.examples import IGNORED, collate
 from adapterhub.train.job import TrainJob
+from adapterhub.train.response_loss import summed_loss
 from adapterhub.train.result import Progress, TrainStep
 
 
@@ -26,7 +28,7 @@ def fit(job: TrainJob, model: PeftModel, progress: Progress | None = None) -> Fi
     """Train `model`, the adapter on `job.base`, in place. AdamW, linear warmup and decay."""
     log = _StepLog(progress)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
+        trainer = _ResponseTrainer(
             model=model,
             args=_arguments(job, scratch),
             train_dataset=job.train,
@@ -63,6 +65,21 @@ def _arguments(job: TrainJob, scratch: str) -> TrainingArguments:
         report_to="none",
         disable_tqdm=True,
     )
+
+
+class _ResponseTrainer(Trainer):
+    """Means over the response tokens of a whole optimizer step."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        if num_items_in_batch is None:
+            num_items_in_batch = (inputs["labels"] != IGNORED).sum()
+        return summed_loss(model, inputs) / num_items_in_batch
 
 
 class _StepLog(TrainerCallback):

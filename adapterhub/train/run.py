@@ -13,9 +13,9 @@ from adapterhub.errors import ConfigError, ConflictError
 from adapterhub.peft import peft_config
 from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
-from adapterhub.train.evaluate_loss import response_loss
 from adapterhub.train.fit import fit
 from adapterhub.train.job import TrainJob
+from adapterhub.train.response_loss import mean_loss
 from adapterhub.train.result import Progress, TrainResult
 from adapterhub.train.save import save
 
@@ -54,7 +54,7 @@ def train(
 
 
 def _validate(job: TrainJob, model: Any) -> float:
-    return response_loss(model, job.held_out, batch_size=job.config.batch_size, device=job.base.device)
+    return mean_loss(model, job.held_out, batch_size=job.config.batch_size, device=job.base.device)
 
 
 def _check_finite(config: TrainConfig, losses: tuple[float, ...]) -> None:
