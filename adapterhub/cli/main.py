@@ -20,6 +20,7 @@ from adapterhub.plugins import load_commands
 VERBS = (
     "ls",
     "show",
+    "train",
 )
 
 INTERRUPTED = 130

@@ -1,8 +1,23 @@
-"""Training adapters: from examples and a frozen base to a checked adapter folder."""
+"""Training adapters: from examples and a frozen base to a checked adapter folder.
+
+Settings and data import without torch; `train` brings it.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.dataset import Dataset, Pair, read_dataset
 from adapterhub.train.result import Progress, TrainResult, TrainStep
-from adapterhub.train.run import train
+
+if TYPE_CHECKING:
+    from adapterhub.train.run import train
 
 __all__ = ["Dataset", "Pair", "Progress", "TrainConfig", "TrainResult", "TrainStep", "read_dataset", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from adapterhub.train.run import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
