@@ -1,0 +1,144 @@
+"""A client of the gRPC service: plain values in, plain tuples out, errors of the project's own tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self, Unpack
+
+import grpc
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from adapterhub.client.answers import Generation, Piece, ResidentAdapter, ServerInfo
+from adapterhub.client.requests import FormatKind, SamplingOptions, generate_request
+from adapterhub.client.statuses import from_status
+from adapterhub.errors import AdapterHubError, UnavailableError
+from adapterhub.pb.v1 import (
+    adapters_pb2,
+    adapters_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
+
+DEFAULT_ADDRESS = "127.0.0.1:50151"
+
+
+class Client:
+    """A connection to one server, made on first use. Safe to share between threads.
+
+    Every method raises the error the server met, from `adapterhub.errors`, and UnavailableError
+    when there is no server. `timeout` is in seconds; None waits for ever.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+        self.address = address
+        self._channel = grpc.insecure_channel(address)
+        self._inference = inference_pb2_grpc.InferenceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._adapters = adapters_pb2_grpc.AdaptersStub(self._channel)  # type: ignore[no-untyped-call]
+        self._server = server_pb2_grpc.ServerStub(self._channel)  # type: ignore[no-untyped-call]
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up; calls under way are cancelled."""
+        self._channel.close()
+
+    def wait_ready(self, timeout: float) -> None:
+        """Return once the server serves. Raises UnavailableError when it does not in time."""
+        with self._errors():
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout, wait_for_ready=True)
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise UnavailableError(f"the server at {self.address} is not serving")
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        adapter: str = "",
+        kind: FormatKind | None = None,
+        system_prompt: str | None = None,
+        timeout: float | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Generation:
+        """Generate to the end. `prompt` is text or token ids, `adapter` a reference, empty for the bare base.
+
+        The adapter's recorded prompt format applies unless `kind` or `system_prompt` (a chat's) is given.
+        """
+        request = generate_request(prompt, adapter, kind, system_prompt, sampling)
+        with self._errors():
+            return Generation.of(self._inference.Generate(request, timeout=timeout))
+
+    def generate_stream(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        adapter: str = "",
+        kind: FormatKind | None = None,
+        system_prompt: str | None = None,
+        timeout: float | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Iterator[Piece]:
+        """As `generate`, in pieces as they become ready. It begins with the first piece asked for.
+
+        Closing the iterator ends the generation.
+        """
+        return self._stream(generate_request(prompt, adapter, kind, system_prompt, sampling), timeout)
+
+    def load(self, adapter: str, *, timeout: float | None = None) -> ResidentAdapter:
+        """Make an adapter resident."""
+        with self._errors():
+            answer = self._adapters.Load(adapters_pb2.LoadAdapterRequest(adapter=adapter), timeout=timeout)
+        return ResidentAdapter.of(answer.adapter)
+
+    def unload(self, adapter: str, *, timeout: float | None = None) -> str:
+        """Free an adapter; what runs on it ends first. Returns its digest."""
+        with self._errors():
+            answer = self._adapters.Unload(adapters_pb2.UnloadAdapterRequest(adapter=adapter), timeout=timeout)
+        return str(answer.digest)
+
+    def list(self, *, timeout: float | None = None) -> tuple[ResidentAdapter, ...]:
+        """The resident adapters."""
+        with self._errors():
+            answer = self._adapters.List(adapters_pb2.ListAdaptersRequest(), timeout=timeout)
+        return tuple(map(ResidentAdapter.of, answer.adapters))
+
+    def info(self, *, timeout: float | None = None) -> ServerInfo:
+        """The server's base and counters."""
+        with self._errors():
+            return ServerInfo.of(self._server.Info(server_pb2.InfoRequest(), timeout=timeout))
+
+    def _stream(self, request: inference_pb2.GenerateRequest, timeout: float | None) -> Iterator[Piece]:
+        with self._errors():
+            call = self._inference.GenerateStream(request, timeout=timeout)
+            try:
+                yield from map(Piece.of, call)
+            finally:
+                call.cancel()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raises what a call raised as an error of the tree."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._error(error) from None
+
+    def _error(self, call: grpc.RpcError) -> AdapterHubError:
+        assert isinstance(call, grpc.Call)
+        status = rpc_status.from_call(call)
+        if status is not None:
+            return from_status(status)
+        if call.code() is grpc.StatusCode.UNAVAILABLE:
+            return UnavailableError(f"no server at {self.address}; is it running? start one: adapterhub serve")
+        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return UnavailableError(f"no answer from {self.address} in time")
+        return from_status(Status(message=f"{call.code().name}: {call.details()}"))

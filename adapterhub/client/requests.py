@@ -1,0 +1,78 @@
+"""What the client sends: generation requests, built from plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, TypedDict
+
+from adapterhub.errors import InvalidInputError
+from adapterhub.pb.v1 import inference_pb2
+
+FormatKind = Literal["raw", "chat"]
+
+_KINDS = {
+    "raw": inference_pb2.PromptFormat.KIND_RAW,
+    "chat": inference_pb2.PromptFormat.KIND_CHAT,
+}
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How tokens are chosen; the limits and defaults are the server's."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    ignore_eos: bool
+
+
+def generate_request(
+    prompt: str | Sequence[int],
+    adapter: str,
+    kind: FormatKind | None,
+    system_prompt: str | None,
+    sampling: SamplingOptions,
+) -> inference_pb2.GenerateRequest:
+    """Raises InvalidInputError for a value that cannot be sent at all; the server checks the others."""
+    request = inference_pb2.GenerateRequest(sampling=_sampling(sampling))
+    if isinstance(prompt, str):
+        with _naming("text"):
+            request.text = prompt
+    else:
+        with _naming("token_ids"):
+            request.token_ids.CopyFrom(inference_pb2.TokenIds(ids=prompt))
+    with _naming("adapter"):
+        request.adapter = adapter
+    if kind is not None or system_prompt is not None:
+        request.prompt_format.kind = _kind(kind or "chat")
+    if system_prompt is not None:
+        with _naming("prompt_format.system_prompt"):
+            request.prompt_format.system_prompt = system_prompt
+    return request
+
+
+def _sampling(options: SamplingOptions) -> inference_pb2.Sampling:
+    message = inference_pb2.Sampling()
+    for name, value in options.items():
+        with _naming(f"sampling.{name}"):
+            setattr(message, name, value)
+    return message
+
+
+def _kind(kind: FormatKind) -> inference_pb2.PromptFormat.Kind:
+    if kind not in _KINDS:
+        raise InvalidInputError(
+            f"prompt_format.kind: {kind!r} (accepted: {', '.join(_KINDS)})", field="prompt_format.kind"
+        )
+    return _KINDS[kind]
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Raises InvalidInputError naming `field` where a value does not fit its type on the wire."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(f"{field}: {error}", field=field) from None

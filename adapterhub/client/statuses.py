@@ -1,0 +1,96 @@
+"""How the exception tree crosses the wire: one table, read by the server and by the client.
+
+A status carries the error's text and google.rpc details: ErrorInfo always, with the reason of the
+table; BadRequest where a field is named, ResourceInfo where something is not there, RetryInfo
+where trying again later helps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from adapterhub.errors import (
+    AdapterHubError,
+    AdapterNotFoundError,
+    BaseMismatchError,
+    ConfigError,
+    ConflictError,
+    CorruptAdapterError,
+    EngineStoppedError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    QueueFullError,
+    RefError,
+    UnavailableError,
+    UnsupportedAdapterError,
+)
+
+DOMAIN = "adapterhub"
+
+
+class Row(NamedTuple):
+    """One class of errors as a status."""
+
+    error: type[AdapterHubError]
+    code: grpc.StatusCode
+    reason: str
+
+
+STATUSES = (
+    Row(ConfigError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SETTING"),
+    Row(RefError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REF"),
+    Row(InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
+    Row(AdapterNotFoundError, grpc.StatusCode.NOT_FOUND, "ADAPTER_NOT_FOUND"),
+    Row(NotFoundError, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    Row(ConflictError, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT"),
+    Row(QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
+    Row(EngineStoppedError, grpc.StatusCode.UNAVAILABLE, "ENGINE_STOPPED"),
+    Row(UnavailableError, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    Row(CorruptAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "CORRUPT_ADAPTER"),
+    Row(UnsupportedAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_ADAPTER"),
+    Row(BaseMismatchError, grpc.StatusCode.FAILED_PRECONDITION, "BASE_MISMATCH"),
+    Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
+)
+"""A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
+
+
+def to_status(error: Exception, *, request_id: str) -> Status:
+    """The status of an error, which is INTERNAL and tells nothing but the request's id when it is not in the table."""
+    row = next((row for row in STATUSES if isinstance(error, row.error)), None)
+    code, reason = (row.code, row.reason) if row else (grpc.StatusCode.INTERNAL, "INTERNAL")
+    message = str(error) if row else f"internal error; the server's log has it under request {request_id}"
+    status = Status(code=code.value[0], message=message)
+    status.details.add().Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata={"request_id": request_id}))
+    if isinstance(error, InvalidInputError) and error.field:
+        violation = BadRequest.FieldViolation(field=error.field, description=message)
+        status.details.add().Pack(BadRequest(field_violations=[violation]))
+    if isinstance(error, NotFoundError) and error.resource:
+        status.details.add().Pack(ResourceInfo(resource_name=error.resource))
+    if isinstance(error, QueueFullError):
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_after * 1e9))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return status
+
+
+def from_status(status: Status) -> AdapterHubError:
+    """The error a status stands for, with the server's text; AdapterHubError itself when it is none of ours."""
+    info, bad_request, resource, retry = ErrorInfo(), BadRequest(), ResourceInfo(), RetryInfo()
+    for detail in status.details:
+        for message in (info, bad_request, resource, retry):
+            detail.Unpack(message)
+    error = next((row.error for row in STATUSES if (DOMAIN, row.reason) == (info.domain, info.reason)), AdapterHubError)
+    if issubclass(error, InvalidInputError):
+        fields = [violation.field for violation in bad_request.field_violations]
+        return error(status.message, field=fields[0] if fields else "")
+    if issubclass(error, NotFoundError):
+        return error(status.message, resource=resource.resource_name)
+    if issubclass(error, QueueFullError):
+        return error(status.message, retry_after=retry.retry_delay.ToNanoseconds() / 1e9)
+    return error(status.message)
