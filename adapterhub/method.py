@@ -4,13 +4,15 @@ A method is a config schema, a *plan* (which sites of the base it touches and wh
 keeps there, from shapes alone) and a few lines of pure, row-wise mathematics. Training, strict
 loading, counting, storing and serving in mixed batches follow from these and are the core's.
 
-Sites are of two kinds so far:
+Sites are of three kinds:
 
-    module   at a named module: x' = pre(p, x), then y' = post(p, x', y)
+    module   at a named module: x' = pre(p, x), then y' = post(p, x', y), or y' = replace(p, x)
+    kv       read-only keys and values in front of every layer's cache
     prompt   n virtual embeddings in front of the tokens
 
-`x` and `y` are rows, `[rows, features]`; `p` maps the site's parameter names to tensors. A method
-may not couple rows: a row's result must not depend on which other rows are in the batch.
+`x` and `y` are rows, `[rows, features]` (of an embedding, `x` is token ids, `[rows]`); `p` maps the
+site's parameter names to tensors. A method may not couple rows: a row's result must not depend on
+which other rows are in the batch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
@@ -93,12 +95,16 @@ class Param:
 class Site:
     """A place in the base where an adapter acts, with the tensors it keeps there."""
 
-    kind: Literal["module", "prompt"]
+    kind: Literal["module", "kv", "prompt"]
     params: Mapping[str, Param]
     module: str = ""
-    """The module's name in the unwrapped base; empty for a prompt site."""
+    """The module's name in the unwrapped base; empty for the other kinds."""
+    tap: str = ""
+    """A module that runs before: `post` gets its input as `x`, in place of this module's own."""
+    replaces: bool = False
+    """The module's output comes from `replace`, not from the base."""
     virtual_tokens: int = 0
-    """Positions in front of the prompt that a prompt site occupies."""
+    """Positions in front of the prompt that a kv or prompt site occupies."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,19 @@ class Plan:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The exact shape of every tensor by its name on disk."""
         return {key: site.params[name].shape for key, (site, name) in self.tensor_keys.items()}
+
+
+class BaseWeights(Protocol):
+    """What `bind` may read of a base: one module at a time, as the base computes with it."""
+
+    def weight(self, module: str) -> Tensor:
+        """A linear module's weight, dequantized: fp32 [out, in]."""
+
+    def bias(self, module: str) -> Tensor | None:
+        """A module's bias in fp32 [out]; None when it has none."""
+
+    def row_norms(self, module: str) -> Tensor:
+        """Squared norms of the weight's rows, fp64 [out]; computed once per base."""
 
 
 class MethodConfig(Config):
@@ -174,8 +193,8 @@ C = TypeVar("C", bound=MethodConfig)
 class Method(ABC, Generic[C]):
     """One PEFT method. Subclass, set the class attributes, and give `sites` and the mathematics.
 
-    The functions are pure: all state is in `config` and in `p`. They run under `torch.no_grad` when
-    serving and under autograd when training, on rows of one adapter only.
+    The functions are pure: all state is in `config` and in `p`. They run without autograd when
+    serving and with it when training, on rows of one adapter only.
     """
 
     name: ClassVar[str]
@@ -193,6 +212,10 @@ class Method(ABC, Generic[C]):
         """
         raise NotImplementedError
 
+    def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
+        """What the other functions get as `p` when serving: derived tensors, made once at load."""
+        return p
+
     def pre(self, config: C, p: Params, x: Tensor) -> Tensor:
         """Rows into the module. `x` and result: [rows, in_features]."""
         return x
@@ -200,6 +223,14 @@ class Method(ABC, Generic[C]):
     def post(self, config: C, p: Params, x: Tensor, y: Tensor) -> Tensor:
         """Rows out of the module. `x`: [rows, in_features]; `y` and result: [rows, out_features]."""
         return y
+
+    def replace(self, config: C, p: Params, x: Tensor) -> Tensor:
+        """Rows in place of the module's own, at a site that `replaces`. Result: [rows, out_features]."""
+        raise NotImplementedError
+
+    def kv(self, config: C, p: Params, shape: BaseShape) -> Tensor:
+        """Keys and values of a kv site: [layers, 2, kv_heads, n, head_dim]; keys as after rotary embedding."""
+        raise NotImplementedError
 
     def prompt(self, config: C, p: Params) -> Tensor:
         """The virtual embeddings of a prompt site: [n, hidden]."""

@@ -15,6 +15,7 @@ from adapterhub.base.frozen import count_bytes, load_frozen
 from adapterhub.base.quantize import Quantization
 from adapterhub.base.resolve import BaseFolder, resolve_base
 from adapterhub.base.shape import read_shape
+from adapterhub.base.weights_view import WeightsView
 from adapterhub.errors import BaseNotFoundError, ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class BaseModel:
     """`sha256:` of base digest, quantization, compute dtype and kernel: what keys computed states."""
     weight_bytes: int
     """Bytes of all weights as held, tied ones counted once."""
+    weights: WeightsView
+    """Its weights, dequantized, one module at a time."""
 
     @classmethod
     def load(cls, ref: str, *, quantization: Quantization | None = None, device: str | None = None) -> Self:
@@ -67,6 +70,7 @@ class BaseModel:
             compute_dtype=dtype,
             runtime_digest=_runtime_digest(digest, chosen, place, dtype),
             weight_bytes=count_bytes(model),
+            weights=WeightsView(model),
         )
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.engine.adapter_pool import AdapterPool, ResidentAdapter, prepare
+from adapterhub.engine.adapter_pool import AdapterPool
 from adapterhub.engine.commands import Commands
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
+from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Sequence
@@ -97,7 +98,7 @@ class Engine:
         Raises IntegrityError when it does not fit this base or cannot be served exactly.
         """
         resident = prepare(adapter, self._methods, self.base)
-        self._commands.ask(lambda: self._runner.sites.attach(resident.sites))
+        self._commands.ask(lambda: self._runner.sites.attach(resident.hooked))
         self._pool.add(resident)
 
     def unload_adapter(self, digest: str) -> None:

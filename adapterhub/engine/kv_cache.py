@@ -59,6 +59,11 @@ class KVCache:
         self.keys[layer].index_copy_(0, places, keys)
         self.values[layer].index_copy_(0, places, values)
 
+    def write_all(self, places: Tensor, kv: Tensor) -> None:
+        """Store rows of every layer. `places`: [n]; `kv`: [layers, 2, kv_heads, n, head_dim]."""
+        for layer, (keys, values) in enumerate(kv.transpose(2, 3)):
+            self.write(layer, places, keys, values)
+
     def check_integrity(self) -> None:
         """Every block is free or held by exactly one sequence."""
         blocks = sorted([*self._free, *(block for held in self._held.values() for block in held)])

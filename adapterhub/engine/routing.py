@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from adapterhub.engine.adapter_pool import ResidentAdapter
+from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.sequence import Chunk
 
 

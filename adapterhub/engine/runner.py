@@ -45,7 +45,7 @@ class Runner:
             row += chunk.stop - chunk.start
             if chunk.samples:
                 sampled.append(row - 1)
-        self.sites.routing = routing
+        self.sites.begin(routing)
         try:
             output = self._model(
                 inputs_embeds=self._embed(ids, chunks).unsqueeze(0),
@@ -56,12 +56,12 @@ class Runner:
                 logits_to_keep=torch.tensor(sampled or [row - 1], device=self._device),
             )
         finally:
-            self.sites.routing = Routing()
+            self.sites.end()
         return output.logits[0, : len(sampled)].float(), routing
 
     def _embed(self, ids: Tensor, chunks: list[Chunk]) -> Tensor:
         """Embeddings of the rows, `[rows, hidden]`: the table's, or an adapter's virtual ones."""
-        embedded: Tensor = self._model.get_input_embeddings()(ids)
+        embedded: Tensor = self._model.get_input_embeddings()(ids.unsqueeze(0))[0]
         row = 0
         for chunk in chunks:
             virtual = chunk.virtual_rows()

@@ -57,4 +57,7 @@ class Scheduler:
             if not self._cache.can_allocate(sequence.max_length):
                 return
             sequence.places = self._cache.allocate(sequence.id, sequence.max_length)
+            if sequence.adapter is not None and sequence.adapter.kv is not None:
+                self._cache.write_all(sequence.places[: sequence.virtual_tokens], sequence.adapter.kv)
+                sequence.computed = sequence.virtual_tokens
             self.running.append(self.waiting.popleft())

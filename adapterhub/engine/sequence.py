@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from adapterhub.engine.adapter_pool import ResidentAdapter
 from adapterhub.engine.request import Event, Request
+from adapterhub.engine.resident_adapter import ResidentAdapter
 
 
 @dataclass(eq=False)

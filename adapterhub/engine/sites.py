@@ -6,27 +6,29 @@ hooks never rename or replace a module, and a step without adapters leaves them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from adapterhub.base.site_io import input_of, output_of, with_input, with_output
-from adapterhub.engine.adapter_pool import ResidentAdapter
+from adapterhub.engine.resident_adapter import BoundSite, ResidentAdapter
 from adapterhub.engine.routing import Routing, Segment
 from adapterhub.errors import PluginError
-from adapterhub.method import Method, Params
+from adapterhub.method import Method
 
 
 class Sites:
-    """Owns the hooks. `routing` is set by the runner for the length of a step."""
+    """Owns the hooks. A step runs between `begin` and `end`."""
 
     def __init__(self, model: nn.Module, lm_head: str) -> None:
-        self.routing = Routing()
         self._model = model
         self._lm_head = lm_head
         self._hooks: dict[str, list[Any]] = {}
+        self._routing = Routing()
+        self._inputs: dict[str, Tensor] = {}
+        """What the step's modules were called with, for the sites that tap them."""
 
     def attach(self, modules: Iterable[str]) -> None:
         """Hook the modules that are not hooked yet. Not during a step."""
@@ -45,37 +47,49 @@ class Sites:
                 hook.remove()
         self._hooks.clear()
 
-    def _acting(self, name: str) -> Iterator[tuple[Segment, Params]]:
-        for segment in self.routing.head if name == self._lm_head else self.routing.rows:
-            params = segment.adapter.sites.get(name)
-            if params is not None and segment.adapter.slot not in self.routing.failed:
-                yield segment, params
+    def begin(self, routing: Routing) -> None:
+        self._routing = routing
+
+    def end(self) -> None:
+        self._routing = Routing()
+        self._inputs.clear()
+
+    def _acting(self, name: str) -> Iterator[tuple[Segment, BoundSite]]:
+        routing = self._routing
+        for segment in routing.head if name == self._lm_head else routing.rows:
+            bound = segment.adapter.modules.get(name)
+            if bound is not None and segment.adapter.slot not in routing.failed:
+                yield segment, bound
 
     def _pre(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if not self._routing.rows:
+            return None
+        x = self._inputs[name] = input_of(args, kwargs)
         acting = [item for item in self._acting(name) if _changes_input(item[0].adapter)]
         if not acting:
             return None
-        x = input_of(args, kwargs).clone()  # the same tensor may feed other modules
-        for segment, params in acting:
+        x = x.clone()  # the same tensor may feed other modules
+        for segment, bound in acting:
             adapter, rows = segment.adapter, _rows(x, segment)
-            self._guarded(adapter, rows, lambda a=adapter, p=params, r=rows: a.method.pre(a.config, p, r))
+            self._compute(
+                adapter, rows, partial(adapter.method.pre, adapter.config, bound.params, rows.to(bound.dtype))
+            )
         return with_input(args, kwargs, x)
 
     def _post(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         acting = list(self._acting(name))
         if not acting:
             return None
-        x, y = input_of(args, kwargs), output_of(output)
-        if y.data_ptr() == x.data_ptr():  # a module that passes its input through
+        own, y = input_of(args, kwargs), output_of(output)
+        if y.data_ptr() == own.data_ptr():  # a module that passes its input through
             y = y.clone()
-        for segment, params in acting:
-            adapter, x_rows, y_rows = segment.adapter, _rows(x, segment), _rows(y, segment)
-            self._guarded(
-                adapter, y_rows, lambda a=adapter, p=params, r=x_rows, s=y_rows: a.method.post(a.config, p, r, s)
-            )
+        for segment, bound in acting:
+            x = self._inputs[bound.site.tap] if bound.site.tap else own
+            rows = _rows(y, segment)
+            self._compute(segment.adapter, rows, partial(_output, segment.adapter, bound, _rows(x, segment), rows))
         return with_output(output, y)
 
-    def _guarded(self, adapter: ResidentAdapter, rows: Tensor, compute: Any) -> None:
+    def _compute(self, adapter: ResidentAdapter, rows: Tensor, compute: Callable[[], Tensor]) -> None:
         """Replace `rows` by what a method computes; a method that raises ends only its own requests."""
         try:
             result = compute()
@@ -83,11 +97,19 @@ class Sites:
                 raise PluginError(f"gave {tuple(result.shape)} for rows of {tuple(rows.shape)}")
             rows.copy_(result)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the step goes on without it
-            self.routing.failed[adapter.slot] = error
+            self._routing.failed[adapter.slot] = error
+
+
+def _output(adapter: ResidentAdapter, bound: BoundSite, x: Tensor, y: Tensor) -> Tensor:
+    if x.is_floating_point():  # not the token ids of an embedding
+        x = x.to(bound.dtype)
+    if bound.site.replaces:
+        return adapter.method.replace(adapter.config, bound.params, x)
+    return adapter.method.post(adapter.config, bound.params, x, y.to(bound.dtype))
 
 
 def _rows(x: Tensor, segment: Segment) -> Tensor:
-    """The segment's rows of a packed batch `[1, rows, features]`: a view `[n, features]`."""
+    """The segment's rows of a packed batch `[1, rows, ...]`: a view `[n, ...]`."""
     return x[0, segment.start : segment.stop]
 
 

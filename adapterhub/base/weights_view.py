@@ -1,0 +1,50 @@
+"""A base's weights, one module at a time, as it computes with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from adapterhub.base.int8 import Int8Linear
+
+
+class WeightsView:
+    """Dequantized weights for methods that derive tensors from them (`Method.bind`)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._row_norms: dict[str, Tensor] = {}
+
+    def weight(self, module: str) -> Tensor:
+        """A linear or embedding module's weight: fp32 [out, in], for an embedding [rows, width]."""
+        found: Any = self._model.get_submodule(module)
+        if isinstance(found, Int8Linear):
+            return found.dequantize()
+        if isinstance(found, Conv1D):
+            transposed: Tensor = found.weight.detach().float()
+            return transposed.t()
+        state = getattr(found.weight, "quant_state", None)
+        if state is not None:
+            from bitsandbytes.functional import dequantize_4bit
+
+            dequantized: Tensor = dequantize_4bit(found.weight.data, state)
+            return dequantized.float()
+        weight: Tensor = found.weight
+        if (scale := getattr(weight, "SCB", None)) is not None:  # LLM.int8, one scale per row
+            return weight.detach().float() * (scale.float() / 127).unsqueeze(1)
+        return weight.detach().float()
+
+    def bias(self, module: str) -> Tensor | None:
+        """A module's bias, fp32 [out]; None when it has none."""
+        bias: Tensor | None = getattr(self._model.get_submodule(module), "bias", None)
+        return None if bias is None else bias.detach().float()
+
+    def row_norms(self, module: str) -> Tensor:
+        """Squared norms of the weight's rows, fp64 [out]; computed once."""
+        if module not in self._row_norms:
+            weight = self.weight(module)
+            self._row_norms[module] = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float64).square()
+        return self._row_norms[module]

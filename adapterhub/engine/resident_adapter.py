@@ -1,0 +1,112 @@
+"""An adapter in memory, ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adapterhub.adapter import Adapter
+from adapterhub.base import BaseModel
+from adapterhub.errors import BaseMismatchError, InvalidInputError, UnsupportedAdapterError
+from adapterhub.method import Method, MethodConfig, Params, Plan, Site
+from adapterhub.plugins import Methods
+
+EXACT = (torch.float32, torch.float64)
+
+
+class BoundSite(NamedTuple):
+    """A module site with what its method bound there."""
+
+    site: Site
+    params: Params
+    dtype: torch.dtype
+    """What its rows are computed in."""
+
+
+@dataclass(eq=False)
+class ResidentAdapter:
+    """An adapter placed on one base. Nothing is padded: its bytes are its own."""
+
+    digest: str
+    method: Method[Any]
+    config: MethodConfig
+    modules: Mapping[str, BoundSite]
+    """By the module's name."""
+    prompt: Tensor | None
+    """Virtual embeddings, [virtual_tokens, hidden]."""
+    kv: Tensor | None
+    """Keys and values in front of the cache, [layers, 2, kv_heads, virtual_tokens, head_dim]."""
+    virtual_tokens: int
+    nbytes: int
+    """Bytes of all its tensors, derived ones included."""
+    slot: int = 0
+    """Given by the pool; rows of a step are sorted by it."""
+    running: int = 0
+    """Requests that hold it."""
+    revoked: bool = False
+    """Unloaded: takes no new request, freed when the last one ends."""
+    hooked: frozenset[str] = field(init=False)
+    """Modules that need the engine's hooks."""
+
+    def __post_init__(self) -> None:
+        taps = (bound.site.tap for bound in self.modules.values() if bound.site.tap)
+        self.hooked = frozenset((*self.modules, *taps))
+
+
+def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdapter:
+    """Read, check, bind and place an adapter for a base. Runs on any thread.
+
+    Raises IntegrityError when the adapter does not fit or cannot be served exactly, and
+    InvalidInputError when it has no digest.
+    """
+    if not adapter.digest:
+        raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
+    name = adapter.digest
+    if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
+        raise UnsupportedAdapterError(f"adapter {name}: task_type {task!r}; served: CAUSAL_LM")
+    method = methods.for_peft_type(adapter.peft_type)
+    config = method.Config.from_peft(adapter.config, where=f"adapter {name}")
+    plan = method.plan(config, base.shape)
+    adapter.check_plan(plan, base=base.record.id)
+    _check_base(adapter, base)
+    modules: dict[str, BoundSite] = {}
+    prompt = kv = None
+    for site, params in _by_site(adapter, plan, base):
+        bound = method.bind(config, site, params, base.weights)
+        if site.kind == "prompt":
+            prompt = method.prompt(config, bound).to(base.compute_dtype)
+        elif site.kind == "kv":
+            kv = method.kv(config, bound, base.shape).to(base.compute_dtype)
+        else:
+            modules[site.module] = BoundSite(site, bound, next(iter(bound.values())).dtype)
+    tensors = [tensor for bound in modules.values() for tensor in bound.params.values()]
+    tensors += [tensor for tensor in (prompt, kv) if tensor is not None]
+    nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+    return ResidentAdapter(adapter.digest, method, config, modules, prompt, kv, plan.virtual_tokens, nbytes)
+
+
+def _by_site(adapter: Adapter, plan: Plan, base: BaseModel) -> list[tuple[Site, Params]]:
+    """The adapter's tensors, by the plan's sites.
+
+    Tensors saved in 16 bits are computed in fp32, as PEFT does when it loads them
+    (`autocast_adapter_dtype`).
+    """
+    by_site: dict[int, dict[str, Tensor]] = {id(site): {} for site in plan.sites}
+    for key, tensor in adapter.read_tensors().items():
+        site, param = plan.tensor_keys[key]
+        dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
+        by_site[id(site)][param] = tensor.to(device=base.device, dtype=dtype)
+    return [(site, by_site[id(site)]) for site in plan.sites]
+
+
+def _check_base(adapter: Adapter, base: BaseModel) -> None:
+    made_on = adapter.provenance.base if adapter.provenance else None
+    if made_on is not None and made_on.digest != base.record.digest:
+        raise BaseMismatchError(
+            f"adapter {adapter.digest} was made on {made_on.id} ({made_on.digest[:19]}), "
+            f"this base is {base.record.id} ({base.record.digest[:19]})"
+        )
