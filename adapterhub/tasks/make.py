@@ -12,7 +12,7 @@ from adapterhub.tasks.orders import orders
 from adapterhub.tasks.task import FOLDER
 from adapterhub.tasks.tickets import tickets
 
-TRAIN, TEST = 360, 150
+TRAIN, TEST = 360, 120
 SEED = 2026
 
 

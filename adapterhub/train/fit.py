@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from adapterhub.errors import ConfigError
+from adapterhub.train.config import TrainConfig
 from adapterhub.train.examples import IGNORED, collate
 from adapterhub.train.job import TrainJob
 from adapterhub.train.response_loss import summed_loss
@@ -25,8 +28,11 @@ class Fit(NamedTuple):
 
 
 def fit(job: TrainJob, model: PeftModel, progress: Progress | None = None) -> Fit:
-    """Train `model`, the adapter on `job.base`, in place. AdamW, linear warmup and decay."""
-    log = _StepLog(progress)
+    """Train `model`, the adapter on `job.base`, in place. AdamW, linear warmup and decay.
+
+    Raises ConfigError at the first step whose loss is not finite.
+    """
+    log = _StepLog(job.config, progress)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _ResponseTrainer(
             model=model,
@@ -83,15 +89,23 @@ class _ResponseTrainer(Trainer):
 
 
 class _StepLog(TrainerCallback):
-    """Keeps every step's loss and passes it on."""
+    """Keeps every step's loss and passes it on; stops when it is no number."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, config: TrainConfig, progress: Progress | None) -> None:
         self.losses: list[float] = []
+        self._config = config
         self._progress = progress
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if logs is None or "loss" not in logs:
             return
-        self.losses.append(logs["loss"])
+        loss = logs["loss"]
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"learning_rate: the loss is {loss} at step {state.global_step} with {self._config.learning_rate}; "
+                "try a lower one",
+                field="learning_rate",
+            )
+        self.losses.append(loss)
         if self._progress is not None:
-            self._progress(TrainStep(state.global_step, state.max_steps, logs["loss"]))
+            self._progress(TrainStep(state.global_step, state.max_steps, loss))

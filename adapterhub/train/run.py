@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from adapterhub.base import BaseModel
-from adapterhub.errors import ConfigError, ConflictError
+from adapterhub.errors import ConflictError
 from adapterhub.peft import peft_config
 from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
@@ -38,7 +37,6 @@ def train(
     torch.manual_seed(config.seed)
     with attached(job.base, peft_config(job.method, job.options)) as model:
         fitted = fit(job, model, progress)
-        _check_finite(config, fitted.losses)
         if job.held_out:
             evaluations["validation_loss_after"] = _validate(job, model)
         adapter = save(job, model, into, steps=len(fitted.losses), evaluations=evaluations)
@@ -55,12 +53,3 @@ def train(
 
 def _validate(job: TrainJob, model: Any) -> float:
     return mean_loss(model, job.held_out, batch_size=job.config.batch_size, device=job.base.device)
-
-
-def _check_finite(config: TrainConfig, losses: tuple[float, ...]) -> None:
-    for step, loss in enumerate(losses, start=1):
-        if not math.isfinite(loss):
-            raise ConfigError(
-                f"learning_rate: the loss is {loss} at step {step} with {config.learning_rate}; try a lower one",
-                field="learning_rate",
-            )
