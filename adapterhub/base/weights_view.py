@@ -34,7 +34,8 @@ class WeightsView:
             return dequantized.float()
         weight: Tensor = found.weight
         if (scale := getattr(weight, "SCB", None)) is not None:  # LLM.int8, one scale per row
-            return weight.detach().float() * (scale.float() / 127).unsqueeze(1)
+            scales: Tensor = scale.float() / 127
+            return weight.detach().float() * scales.unsqueeze(1)
         return weight.detach().float()
 
     def bias(self, module: str) -> Tensor | None:

@@ -18,6 +18,7 @@ from adapterhub.errors import AdapterHubError
 from adapterhub.plugins import load_commands
 
 VERBS = (
+    "demo",
     "ls",
     "show",
     "train",

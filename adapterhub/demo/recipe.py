@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from adapterhub.tasks import ORDERS, TICKETS, Task
 
 BASE = "smollm2-135m"
-TRAIN_QUANTIZATION = "nf4"
-SERVE_QUANTIZATION = "int8"
+TRAIN_QUANTIZATION: Literal["nf4"] = "nf4"
+SERVE_QUANTIZATION: Literal["int8"] = "int8"
 
 MIN_LOSS_DROP = 0.30
 """Validation loss must fall by this share."""

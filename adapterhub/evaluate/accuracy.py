@@ -49,9 +49,7 @@ def score(engine: Engine, trials: list[Trial], on_answer: Callable[[], None] = l
     return [Accuracy(sum(answer.result() for answer in answers), len(answers)) for answers in waiting]
 
 
-def _ask(
-    engine: Engine, trial: Trial, prompt: str, expected: str, on_answer: Callable[[], None]
-) -> Future[bool]:
+def _ask(engine: Engine, trial: Trial, prompt: str, expected: str, on_answer: Callable[[], None]) -> Future[bool]:
     tokenizer = engine.base.tokenizer
     ids = tuple(trial.prompt_format.encode_prompt(tokenizer, prompt))
     done: Future[bool] = Future()
