@@ -24,6 +24,8 @@ def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False but the target module is `Conv1D`")
         adapted: Any = get_peft_model(model, config)
     try:
         yield adapted
