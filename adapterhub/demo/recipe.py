@@ -29,8 +29,9 @@ class Recipe:
     task: Task
     max_new_tokens: int
     learning_rate: float
-    epochs: float = 1.0
-    max_steps: int | None = None
+    steps: int
+    system_prompt: str
+    """Shorter than the template's own, which would be most of a small example's tokens."""
 
 
 LORA = Recipe(
@@ -39,7 +40,9 @@ LORA = Recipe(
     options={"r": 8, "lora_alpha": 16},
     task=ORDERS,
     max_new_tokens=32,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
+    steps=32,
+    system_prompt="You read orders.",
 )
 BOTTLENECK = Recipe(
     name="demo/tickets-bottleneck",
@@ -47,7 +50,9 @@ BOTTLENECK = Recipe(
     options={"placement": "houlsby", "reduction_factor": 16},
     task=TICKETS,
     max_new_tokens=8,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
+    steps=32,
+    system_prompt="You label messages.",
 )
 PROMPT_TUNING = Recipe(
     name="demo/tickets-prompt",
@@ -56,6 +61,7 @@ PROMPT_TUNING = Recipe(
     task=TICKETS,
     max_new_tokens=8,
     learning_rate=3e-2,
-    max_steps=6,
+    steps=8,
+    system_prompt="You label messages.",
 )
 """Trained for a few steps only: it is there to be swapped in while the server runs."""

@@ -43,8 +43,9 @@ def train_and_publish(recipe: Recipe, base: BaseModel, store: Store, console: Co
         data=recipe.task.train,
         validation=recipe.task.test,
         quantization=TRAIN_QUANTIZATION,
-        epochs=recipe.epochs,
-        max_steps=recipe.max_steps,
+        prompt_format="chat",
+        system_prompt=recipe.system_prompt,
+        max_steps=recipe.steps,
         learning_rate=recipe.learning_rate,
     )
     with tempfile.TemporaryDirectory() as folder, progress_bar(console) as bar:
