@@ -19,6 +19,7 @@ from adapterhub.plugins import load_commands
 
 VERBS = (
     "demo",
+    "generate",
     "ls",
     "show",
     "train",

@@ -1,0 +1,43 @@
+"""`adapterhub generate`: ask a running server."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from adapterhub.cli.output import printable
+from adapterhub.client import DEFAULT_ADDRESS, Client, FormatKind
+
+
+@click.command("generate")
+@click.argument("prompt", default="-")
+@click.option("--adapter", default="", metavar="REF", help="[namespace/]name[:tag][@sha256:...]; without it, the base.")
+@click.option("--address", default=DEFAULT_ADDRESS, show_default=True, metavar="HOST:PORT", help="The server.")
+@click.option("--format", "kind", type=click.Choice(["raw", "chat"]), help="Instead of the adapter's recorded format.")
+@click.option("--system", "system_prompt", metavar="TEXT", help="The system turn of a chat.")
+@click.option("--max-new-tokens", type=int, help="The most tokens to generate.")
+@click.option("--temperature", type=float, help="0 takes the likeliest token.")
+@click.option("--top-k", type=int, help="Choose among the k likeliest; 0 means all.")
+@click.option("--top-p", type=float, help="Choose among the likeliest whose probabilities reach p.")
+@click.option("--seed", type=int, help="The same request with the same seed draws the same tokens.")
+@click.option("--ignore-eos", is_flag=True, default=None, help="Go on past the end-of-sequence token.")
+def command(
+    prompt: str, adapter: str, address: str, kind: FormatKind | None, system_prompt: str | None, **sampling: Any
+) -> None:
+    """Generate from PROMPT, as text comes; without PROMPT, or with '-', from standard input."""
+    text = sys.stdin.read() if prompt == "-" else prompt
+    given = {name: value for name, value in sampling.items() if value is not None}
+    with Client(address) as client:
+        pieces = client.generate_stream(text, adapter=adapter, kind=kind, system_prompt=system_prompt, **given)
+        for piece in pieces:
+            click.echo(_shown(piece.text), nl=False)
+    click.echo()
+
+
+def _shown(text: str) -> str:
+    """The text; on a terminal, without what could steer it."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c in "\n\t" else printable(c) for c in text)

@@ -1,0 +1,62 @@
+"""The `serve` verb. Imports no torch until it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.filesize import decimal
+
+from adapterhub import hookimpl
+from adapterhub_server.config import ServeConfig
+
+if TYPE_CHECKING:
+    from adapterhub.base import BaseModel
+
+Command = Callable[..., None]
+
+
+@hookimpl
+def register_commands(register: Callable[[click.Command], None]) -> None:
+    register(command)
+
+
+def _settings(command: Command) -> Command:
+    """Adds a flag for every field of ServeConfig; values are checked there."""
+    for name, field in reversed(ServeConfig.model_fields.items()):
+        repeated = name == "adapter"
+        default = None if repeated or field.is_required() else field.default
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            required=field.is_required(),
+            multiple=repeated,
+            metavar="VALUE",
+            default=None if default is None else str(default),
+            show_default=default is not None,
+            help=field.description,
+        )(command)
+    return command
+
+
+@click.command("serve")
+@_settings
+def command(**values: Any) -> None:
+    """Serve a base model and the store's adapters over gRPC.
+
+    Adapters of any methods are answered from shared batches; each is loaded on first use.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    config = ServeConfig.load(given, where="serve")
+
+    from adapterhub_server.serve import serve
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(serve(config, _announce))
+
+
+def _announce(address: str, base: BaseModel) -> None:
+    click.echo(f"serving {base.record.id}, {base.quantization}, {decimal(base.weight_bytes)}, on {address}")

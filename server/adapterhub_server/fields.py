@@ -1,0 +1,24 @@
+"""Names of fields as the client knows them, for the errors of floors that know settings by other names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adapterhub.engine import Sampling
+from adapterhub.errors import InvalidInputError
+from adapterhub.prompt_format import PromptFormat
+
+PATHS = {name: f"sampling.{name}" for name in Sampling.model_fields} | {
+    name: f"prompt_format.{name}" for name in PromptFormat.model_fields
+}
+
+
+@contextmanager
+def wire_fields() -> Iterator[None]:
+    """InvalidInputError raised inside names the field of the request."""
+    try:
+        yield
+    except InvalidInputError as error:
+        error.field = PATHS.get(error.field, error.field)
+        raise

@@ -1,0 +1,39 @@
+"""A server from its settings to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from adapterhub.base import BaseModel
+from adapterhub.engine import Engine
+from adapterhub.store import Store
+from adapterhub_server.config import ServeConfig
+from adapterhub_server.service import Service
+
+
+async def serve(config: ServeConfig, announce: Callable[[str, BaseModel], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered."""
+    service = Service(config.host, config.port)  # first, so that a port in use is told before the base loads
+    base = BaseModel.load(config.base, quantization=config.quantize)
+    with Engine(base, max_sequences=config.max_sequences, kv_tokens=config.kv_tokens) as engine:
+        await service.start(engine, Store.default(), config.adapter)
+        stop = _stop_signal()
+        announce(service.address, base)
+        await stop.wait()
+        await service.stop(config.grace)
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first signal; a second one ends the process as it would any other."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop_once() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_once)
+    return stop

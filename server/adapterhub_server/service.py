@@ -1,0 +1,93 @@
+"""The gRPC server over one engine: its port, its services, its health."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from adapterhub.engine import Engine
+from adapterhub.errors import UnavailableError
+from adapterhub.pb.v1 import (
+    adapters_pb2,
+    adapters_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
+from adapterhub.store import Store
+from adapterhub_server.adapters import AdaptersServicer
+from adapterhub_server.catalog import Catalog
+from adapterhub_server.errors import Errors
+from adapterhub_server.inference import InferenceServicer
+from adapterhub_server.info import ServerServicer
+
+NAMES = tuple(
+    service.full_name
+    for module in (inference_pb2, adapters_pb2, server_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+"""Our services, as their descriptors name them."""
+
+# Without this, a second server on the same port takes half of the first one's connections.
+OPTIONS = (("grpc.so_reuseport", 0),)
+
+
+class Service:
+    """Made on the event loop it serves on. The port is bound at once and answered from `start` on.
+
+    Raises UnavailableError when the port cannot be bound.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self.address = _bind(self._server, host, port)
+
+    async def start(self, engine: Engine, store: Store, preload: Iterable[str] = ()) -> None:
+        """Load what is to be resident from the start, then serve. Raises as `Catalog.get`."""
+        catalog = Catalog(engine, store)
+        for ref in preload:
+            await catalog.get(ref)
+        inference, adapters = InferenceServicer(engine, catalog), AdaptersServicer(engine, catalog)
+        inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
+        adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
+        server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(engine), self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection([*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        for name in ("", *NAMES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Tell health, take no new calls, and cancel what still runs after `grace` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+    """Bind the port, and the address it became."""
+    _check_free(host, port)
+    name = f"[{host}]" if ":" in host else host
+    try:
+        return f"{name}:{server.add_insecure_port(f'{name}:{port}')}"
+    except RuntimeError as error:
+        raise UnavailableError(f"cannot listen on {host}, port {port}: {error}") from None
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises UnavailableError saying why a port cannot be bound, which gRPC does not."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UnavailableError(f"port {port} in use on {host}; choose another with --port") from None
+        raise UnavailableError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
