@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self, Unpack
 
@@ -86,7 +86,7 @@ class Client:
         system_prompt: str | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
-    ) -> Iterator[Piece]:
+    ) -> Generator[Piece, None, None]:
         """As `generate`, in pieces as they become ready. It begins with the first piece asked for.
 
         Closing the iterator ends the generation.
@@ -116,7 +116,7 @@ class Client:
         with self._errors():
             return ServerInfo.of(self._server.Info(server_pb2.InfoRequest(), timeout=timeout))
 
-    def _stream(self, request: inference_pb2.GenerateRequest, timeout: float | None) -> Iterator[Piece]:
+    def _stream(self, request: inference_pb2.GenerateRequest, timeout: float | None) -> Generator[Piece, None, None]:
         with self._errors():
             call = self._inference.GenerateStream(request, timeout=timeout)
             try:

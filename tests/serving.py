@@ -1,0 +1,112 @@
+"""A real server in this process, for tests that look at its engine from the inside."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterhub_server.service import Service
+from conftest import save_random_adapter
+from torch import Tensor
+
+from adapterhub.adapter import PROVENANCE_FILE, Provenance
+from adapterhub.base import BaseModel
+from adapterhub.client import Client
+from adapterhub.engine import Engine
+from adapterhub.engine.sequence import Sequence
+from adapterhub.prompt_format import PromptFormat
+from adapterhub.store import AdapterRef, Store
+
+SEEDS = itertools.count()
+LONG = 300
+"""New tokens of a generation that is meant to be under way for a while."""
+
+
+class Pace:
+    """Called at every sampled row; holds the engine up for `seconds`, so that a test can catch it at work."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, sequence: Sequence, logits: Tensor) -> None:
+        time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A running server and what stands behind it."""
+
+    address: str
+    client: Client
+    engine: Engine
+    store: Store
+    folder: Path
+    pace: Pace
+
+    def publish(self, name: str, method: str = "lora", *, prompt_format: PromptFormat | None = None) -> AdapterRef:
+        """A random adapter that no other equals, in the server's store; its pinned reference."""
+        seed = next(SEEDS)
+        folder = save_random_adapter(self.folder / str(seed), method, self.engine.base.shape, seed=seed)
+        if prompt_format is not None:
+            provenance = Provenance(method=method, base=self.engine.base.record, prompt_format=prompt_format)
+            (folder / PROVENANCE_FILE).write_text(json.dumps(provenance.model_dump()))
+        return self.store.publish(folder, name)
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < deadline, "did not come true"
+            time.sleep(0.005)
+
+    def wait_idle(self) -> None:
+        """Until nothing runs; then every table of the engine must add up."""
+        self.wait_until(lambda: not self.engine.stats().running and not self.engine.stats().waiting)
+        self.engine.check_integrity()
+        assert self.engine.stats().kv_tokens_free == self.engine.stats().kv_tokens_total
+
+
+@contextmanager
+def serving(base: BaseModel, folder: Path, store: Store | None = None, **options: Any) -> Iterator[Serving]:
+    """A server on a free port of its own event loop, with an empty store."""
+    pace = Pace()
+    store = store or Store(folder / "store")
+    with Engine(base, observe=pace, **options) as engine, _event_loop() as loop:
+        service = _on(loop, _started(engine, store))
+        try:
+            with Client(service.address) as client:
+                client.wait_ready(timeout=30)
+                yield Serving(service.address, client, engine, store, folder, pace)
+        finally:
+            asyncio.run_coroutine_threadsafe(service.stop(grace=0), loop).result()
+
+
+async def _started(engine: Engine, store: Store) -> Service:
+    service = Service("127.0.0.1", 0)
+    await service.start(engine, store)
+    return service
+
+
+def _on(loop: asyncio.AbstractEventLoop, work: Any) -> Service:
+    service: Service = asyncio.run_coroutine_threadsafe(work, loop).result()
+    return service
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

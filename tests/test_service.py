@@ -1,0 +1,254 @@
+"""The gRPC service does what it says: real server, real client, tiny base."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from adapterhub_server.service import NAMES
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from serving import LONG, Serving, serving
+
+from adapterhub.adapter import Adapter
+from adapterhub.base import BaseModel
+from adapterhub.client import Client
+from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, UnavailableError
+from adapterhub.prompt_format import PromptFormat
+from adapterhub.store import AdapterRef, Store
+
+PROMPT = "naïve café, 東京"
+
+
+class CountingStore(Store):
+    """Remembers which adapters were read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read: list[str] = []
+
+    def resolve(self, ref: AdapterRef | str) -> Adapter:
+        self.read.append(str(ref))
+        return super().resolve(ref)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    base = BaseModel.load(str(tiny_base), quantization="none")
+    folder = tmp_path_factory.mktemp("serving")
+    with serving(base, folder, CountingStore(folder / "store")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _ends_idle(server: Serving) -> Iterator[None]:
+    """Whatever a test did, nothing stays behind in the engine."""
+    yield
+    server.pace.seconds = 0.0
+    server.wait_idle()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("method", ["", "lora", "bottleneck", "prompt_tuning"])
+def test_unary_and_stream_agree(server: Serving, method: str, temperature: float) -> None:
+    adapter = str(server.publish(f"agree-{method}", method)) if method else ""
+    whole = server.client.generate(PROMPT, adapter=adapter, temperature=temperature, seed=7, max_new_tokens=24)
+    pieces = list(
+        server.client.generate_stream(PROMPT, adapter=adapter, temperature=temperature, seed=7, max_new_tokens=24)
+    )
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert tuple(token for piece in pieces for token in piece.token_ids) == whole.token_ids
+    assert (pieces[-1].finish_reason, pieces[-1].usage) == (whole.finish_reason, whole.usage)
+    assert whole.usage.generated_tokens == len(whole.token_ids)
+
+
+def test_the_first_piece_names_the_adapter_and_the_last_the_end(server: Serving) -> None:
+    server.pace.seconds = 0.005
+    ref = server.publish("named")
+    pieces = list(server.client.generate_stream(PROMPT, adapter="named", max_new_tokens=8, ignore_eos=True))
+    assert (pieces[0].adapter, pieces[0].adapter_digest) == ("named", ref.digest)
+    assert len(pieces) > 1
+    assert all(piece.adapter_digest == "" for piece in pieces[1:])
+    assert [piece.finish_reason for piece in pieces] == [None] * (len(pieces) - 1) + ["length"]
+
+
+def test_the_bare_base_chats_where_it_has_a_template_unless_the_request_says_raw(server: Serving) -> None:
+    tokenizer = server.engine.base.tokenizer
+    for kind in ("chat", "raw"):
+        ids = PromptFormat.of(tokenizer, kind).encode_prompt(tokenizer, PROMPT)
+        by_ids = server.client.generate(ids, max_new_tokens=8)
+        assert server.client.generate(PROMPT, kind=kind, max_new_tokens=8) == by_ids
+    assert server.client.generate(PROMPT, max_new_tokens=8) == server.client.generate(
+        PROMPT, kind="chat", max_new_tokens=8
+    )
+
+
+def test_an_adapter_is_prompted_as_it_was_trained(server: Serving) -> None:
+    tokenizer = server.engine.base.tokenizer
+    trained = PromptFormat.of(tokenizer, "chat", "Be brief.")
+    server.publish("brief", prompt_format=trained)
+    by_ids = server.client.generate(trained.encode_prompt(tokenizer, PROMPT), adapter="brief", max_new_tokens=8)
+    assert server.client.generate(PROMPT, adapter="brief", max_new_tokens=8) == by_ids
+    other = server.client.generate(PROMPT, adapter="brief", kind="raw", max_new_tokens=8)
+    assert other.usage.prompt_tokens < by_ids.usage.prompt_tokens
+
+
+def test_a_format_of_another_template_is_refused_unless_the_request_brings_its_own(server: Serving) -> None:
+    trained = PromptFormat.of(server.engine.base.tokenizer, "chat").model_copy(
+        update={"template_sha256": hashlib.sha256(b"another").hexdigest()}
+    )
+    server.publish("foreign", prompt_format=trained)
+    with pytest.raises(BaseMismatchError, match="chat template"):
+        server.client.generate(PROMPT, adapter="foreign", max_new_tokens=1)
+    assert server.client.generate(PROMPT, adapter="foreign", kind="raw", max_new_tokens=1).token_ids
+
+
+def test_many_at_once_answer_as_each_alone_and_share_steps(server: Serving) -> None:
+    adapters = [
+        "",
+        *(str(server.publish(f"mix-{method}", method)) for method in ("lora", "bottleneck", "prompt_tuning")),
+    ]
+    asked = [(f"{PROMPT} {number}", adapters[number % len(adapters)]) for number in range(16)]
+
+    def answer(question: tuple[str, str]) -> tuple[int, ...]:
+        return server.client.generate(question[0], adapter=question[1], max_new_tokens=16, ignore_eos=True).token_ids
+
+    alone = [answer(question) for question in asked]
+    before = server.client.info().stats
+    server.pace.seconds = 0.001
+    with ThreadPoolExecutor(len(asked)) as pool:
+        assert list(pool.map(answer, asked)) == alone
+    after = server.client.info().stats
+    assert after.mixed_adapter_steps > before.mixed_adapter_steps
+    assert after.mixed_method_steps > before.mixed_method_steps
+    assert after.generated_tokens - before.generated_tokens == 16 * len(asked)
+
+
+def test_concurrent_first_requests_share_one_load(server: Serving) -> None:
+    ref = server.publish("shared")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: server.client.generate(PROMPT, adapter="shared", max_new_tokens=1), range(8)))
+    assert isinstance(server.store, CountingStore)
+    assert server.store.read.count(str(ref)) == 1
+
+
+def test_an_adapter_published_while_others_run_is_served_at_once(server: Serving) -> None:
+    server.pace.seconds = 0.005
+    running = server.client.generate_stream(PROMPT, max_new_tokens=LONG, ignore_eos=True)
+    next(running)
+    ref = server.publish("arrived", "bottleneck")
+    answer = server.client.generate(PROMPT, adapter="arrived", max_new_tokens=4)
+    assert answer.adapter_digest == ref.digest
+    assert next(running).finish_reason is None
+    running.close()
+
+
+def test_publishing_again_under_a_name_leaves_a_running_stream_alone(server: Serving) -> None:
+    old = server.publish("moving")
+    alone = server.client.generate(PROMPT, adapter=str(old), max_new_tokens=120, ignore_eos=True)
+    server.pace.seconds = 0.005
+    running = server.client.generate_stream(PROMPT, adapter="moving", max_new_tokens=120, ignore_eos=True)
+    pieces = [next(running)]
+    new = server.publish("moving")
+    answer = server.client.generate(PROMPT, adapter="moving", max_new_tokens=8, ignore_eos=True)
+    pieces += running
+    assert tuple(token for piece in pieces for token in piece.token_ids) == alone.token_ids
+    assert answer.adapter_digest == new.digest
+    assert answer.token_ids != alone.token_ids[:8]
+
+
+def test_list_load_and_unload(server: Serving) -> None:
+    digest = server.publish("listed", "bottleneck").digest
+    assert digest not in {resident.digest for resident in server.client.list()}
+    loaded = server.client.load("listed")
+    assert (loaded.digest, loaded.refs, loaded.method) == (digest, ("listed:latest",), "bottleneck")
+    assert loaded.nbytes > 0
+    assert loaded in server.client.list()
+    assert server.client.unload("listed") == digest
+    assert digest not in {resident.digest for resident in server.client.list()}
+    with pytest.raises(AdapterNotFoundError, match="listed:latest is not loaded"):
+        server.client.unload("listed")
+
+
+def test_a_name_that_moved_lets_go_of_the_digest_before(server: Serving) -> None:
+    old = server.publish("moved")
+    server.client.load("moved")
+    new = server.publish("moved")
+    server.client.load("moved")
+    refs = {resident.digest: resident.refs for resident in server.client.list()}
+    assert refs[old.digest] == ()
+    assert refs[new.digest] == ("moved:latest",)
+    assert server.client.unload(str(old)) == old.digest
+
+
+def test_unloading_lets_what_runs_finish(server: Serving) -> None:
+    server.publish("leaving")
+    server.pace.seconds = 0.005
+    running = server.client.generate_stream(PROMPT, adapter="leaving", max_new_tokens=60, ignore_eos=True)
+    first = next(running)
+    server.client.unload("leaving")
+    assert first.adapter_digest not in {resident.digest for resident in server.client.list()}
+    assert sum(len(piece.token_ids) for piece in [first, *running]) == 60
+
+
+def test_a_cancelled_stream_frees_its_cache(server: Serving) -> None:
+    server.pace.seconds = 0.005
+    running = server.client.generate_stream(PROMPT, max_new_tokens=LONG, ignore_eos=True)
+    next(running)
+    assert server.engine.stats().kv_tokens_free < server.engine.stats().kv_tokens_total
+    running.close()
+    server.wait_idle()
+
+
+def test_a_cancelled_unary_call_frees_its_cache(server: Serving) -> None:
+    server.pace.seconds = 0.01
+    with pytest.raises(UnavailableError, match="in time"):
+        server.client.generate(PROMPT, max_new_tokens=LONG, ignore_eos=True, timeout=0.3)
+    before = server.engine.stats().generated_tokens
+    server.wait_idle()
+    assert server.engine.stats().generated_tokens < before + LONG / 2
+
+
+def test_a_client_that_hangs_up_frees_its_cache(server: Serving) -> None:
+    server.pace.seconds = 0.005
+    with Client(server.address) as leaving:
+        running = leaving.generate_stream(PROMPT, max_new_tokens=LONG, ignore_eos=True)
+        next(running)
+    server.wait_idle()
+
+
+def test_a_reader_that_stops_for_a_while_misses_nothing(server: Serving) -> None:
+    whole = server.client.generate(PROMPT, max_new_tokens=LONG, ignore_eos=True)
+    running = server.client.generate_stream(PROMPT, max_new_tokens=LONG, ignore_eos=True)
+    pieces = [next(running)]
+    server.wait_idle()
+    pieces += running
+    assert tuple(token for piece in pieces for token in piece.token_ids) == whole.token_ids
+    assert "".join(piece.text for piece in pieces) == whole.text
+
+
+def test_info_tells_the_base(server: Serving) -> None:
+    base, info = server.engine.base, server.client.info()
+    assert (info.base_id, info.base_digest) == (base.record.id, base.record.digest)
+    assert (info.quantization, info.weight_bytes) == ("none", base.weight_bytes)
+    assert info.max_context == server.engine.max_context
+
+
+def test_health_of_every_service(server: Serving) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", *NAMES):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_lists_every_service_and_describes_its_messages(server: Serving) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert {*NAMES, "grpc.health.v1.Health"} <= set(database.get_services())
+        described = database.FindFileContainingSymbol("adapterhub.v1.GenerateRequest")
+        assert "PromptFormat" in {message.name for message in described.message_type}
