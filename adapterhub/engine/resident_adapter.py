@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.errors import BaseMismatchError, InvalidInputError, UnsupportedAdapterError
+from adapterhub.errors import BaseMismatchError, InvalidInputError, PluginError, UnsupportedAdapterError
 from adapterhub.method import Method, MethodConfig, Params, Plan, Site
 from adapterhub.plugins import Methods
 
@@ -60,8 +60,8 @@ class ResidentAdapter:
 def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdapter:
     """Read, check, bind and place an adapter for a base. Runs on any thread.
 
-    Raises IntegrityError when the adapter does not fit or cannot be served exactly, and
-    InvalidInputError when it has no digest.
+    Raises IntegrityError when the adapter does not fit or cannot be served exactly,
+    InvalidInputError when it has no digest, and PluginError when its method gives what cannot be placed.
     """
     if not adapter.digest:
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
@@ -78,15 +78,25 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
     for site, params in _by_site(adapter, plan, base):
         bound = method.bind(config, site, params, base.weights)
         if site.kind == "prompt":
-            prompt = method.prompt(config, bound).to(base.compute_dtype)
+            width = (plan.virtual_tokens, base.shape.hidden_size)
+            prompt = _sized(method, "prompt", method.prompt(config, bound), width).to(base.compute_dtype)
         elif site.kind == "kv":
-            kv = method.kv(config, bound, base.shape).to(base.compute_dtype)
+            heads, head_dim = base.shape.num_kv_heads, base.shape.head_dim
+            size = (base.shape.num_layers, 2, heads, plan.virtual_tokens, head_dim)
+            kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
         else:
             modules[site.module] = BoundSite(site, bound, next(iter(bound.values())).dtype)
     tensors = [tensor for bound in modules.values() for tensor in bound.params.values()]
     tensors += [tensor for tensor in (prompt, kv) if tensor is not None]
     nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
     return ResidentAdapter(adapter.digest, method, config, modules, prompt, kv, plan.virtual_tokens, nbytes)
+
+
+def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A plugin's tensor as it is. Raises PluginError when it would not fit the cache or the batch."""
+    if tensor.shape != size:
+        raise PluginError(f"method {method.name!r}: {function} gave {tuple(tensor.shape)}; need {size}")
+    return tensor
 
 
 def _by_site(adapter: Adapter, plan: Plan, base: BaseModel) -> list[tuple[Site, Params]]:

@@ -20,6 +20,9 @@ def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
     dtype, and the adapter's tensors are in fp32.
     """
     model: Any = base.model
+    chosen: Any = config
+    if getattr(chosen, "tokenizer_name_or_path", None):  # PEFT reads it where virtual tokens start as a text
+        chosen.tokenizer_name_or_path = base.tokenizer.name_or_path
     use_cache = model.config.use_cache
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.

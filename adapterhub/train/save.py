@@ -25,8 +25,11 @@ UNRECORDED = frozenset(
 
 def save(job: TrainJob, model: PeftModel, into: Path, *, steps: int, evaluations: dict[str, float]) -> Adapter:
     """Write the adapter on `model` to folder `into`, and read it back as serving will, checked against its plan."""
-    config = model.peft_config["default"]
+    config: Any = model.peft_config["default"]
     config.base_model_name_or_path = job.base.record.id  # PEFT would write the folder of this machine
+    if getattr(config, "tokenizer_name_or_path", None):
+        config.tokenizer_name_or_path = job.base.record.id
+    model.eval()  # PEFT's prompt encoders compute what is saved: without dropout
     model.save_pretrained(str(into), save_embedding_layers=False)
     (into / CARD_FILE).unlink(missing_ok=True)  # PEFT's template, all "more information needed"
     _write_json(into / CONFIG_FILE, _portable(config, json.loads((into / CONFIG_FILE).read_text()), job))

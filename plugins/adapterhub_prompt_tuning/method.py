@@ -6,9 +6,9 @@ Source: Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt T
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
 
@@ -34,8 +34,25 @@ class PromptTuningConfig(MethodConfig):
 
     num_virtual_tokens: int = Field(default=16, ge=1, le=4096)
     """Virtual embeddings in front of the prompt."""
-    prompt_tuning_init: Literal["RANDOM", "SAMPLE_VOCAB"] = "SAMPLE_VOCAB"
-    """Where they start: at random, or at the embeddings of random tokens."""
+    prompt_tuning_init: Literal["RANDOM", "SAMPLE_VOCAB", "TEXT"] = "SAMPLE_VOCAB"
+    """Where they start: at random, or at the embeddings of random tokens or of a text."""
+    prompt_tuning_init_text: str | None = None
+    """That text; the base's tokenizer splits it, and it is cut or repeated to fill the positions."""
+
+    @field_validator("prompt_tuning_init_text")
+    @classmethod
+    def _with_text_only(cls, value: str | None, info: ValidationInfo) -> str | None:
+        wanted = info.data.get("prompt_tuning_init") == "TEXT"
+        if wanted and not (value and value.strip()):
+            raise ValueError("prompt_tuning_init=TEXT needs a text that is not empty")
+        if value is not None and not wanted:
+            raise ValueError("without effect; needs prompt_tuning_init=TEXT")
+        return value
+
+    def to_peft(self) -> dict[str, Any]:
+        """PEFT wants to know of a text's tokenizer; training puts the base's own in its place."""
+        values = super().to_peft()
+        return values | {"tokenizer_name_or_path": "base"} if self.prompt_tuning_init == "TEXT" else values
 
 
 class PromptTuning(Method[PromptTuningConfig]):

@@ -1,0 +1,61 @@
+"""A short training run on a tiny base, and what every such run must leave behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from adapterhub.adapter import CONFIG_FILE, read_folder
+from adapterhub.base import BaseModel
+from adapterhub.plugins import installed_methods
+from adapterhub.train import TrainConfig, TrainResult, train
+from adapterhub.train.dataset import read_dataset
+from adapterhub.train.examples import encode
+from adapterhub.train.response_loss import mean_loss
+
+
+def train_briefly(base: BaseModel, method: str, into: Path, *, rate: float, **settings: Any) -> TrainResult:
+    """Train on 24 questions with one of two answers, validated on the same."""
+    into.parent.mkdir(parents=True, exist_ok=True)
+    data = into.parent / "colors.jsonl"
+    pairs = [{"prompt": f"{number}?", "completion": ("red", "blue")[number % 2]} for number in range(24)]
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    values = {"base": base.record.id, "data": data, "validation": data, "method": method, "learning_rate": rate}
+    config = TrainConfig.load({"epochs": 3, "prompt_format": "raw", **values, **settings}, where="test")
+    return train(config, into, base=base)
+
+
+def assert_trains(base: BaseModel, method: str, into: Path, *, rate: float, options: dict[str, Any]) -> TrainResult:
+    """The loss falls, the files are the plan's, PEFT agrees on them, and the base is bit-equal afterwards."""
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    result = train_briefly(base, method, into, rate=rate, options=options)
+    after = base.model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert result.loss_before is not None
+    assert result.loss_after is not None
+    assert result.loss_after < 0.95 * result.loss_before
+
+    chosen = installed_methods().get(method)
+    adapter = read_folder(into)
+    plan = chosen.plan(chosen.Config.load(options, where="test"), base.shape)
+    assert {key: header.shape for key, header in adapter.tensors.items()} == plan.shapes()
+    assert {header.dtype for header in adapter.tensors.values()} == {"F32"}
+    provenance = adapter.provenance
+    assert provenance is not None
+    assert (provenance.method, provenance.base, provenance.quantization) == (method, base.record, base.quantization)
+    assert str(into.parent.parent) not in (into / CONFIG_FILE).read_text()
+
+    dataset = read_dataset(into.parent / "colors.jsonl")
+    examples = encode(dataset, base.tokenizer, provenance.prompt_format, max_length=64)
+    loaded: Any = PeftModel.from_pretrained(base.model, into)
+    assert mean_loss(loaded, examples, batch_size=8, device=base.device) == pytest.approx(result.loss_after, abs=1e-5)
+    if not loaded.active_peft_config.is_prompt_learning:
+        loaded.unload()
+    return result
