@@ -7,11 +7,11 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from adapterhub_server.service import Service
 from conftest import save_random_adapter
@@ -25,6 +25,7 @@ from adapterhub.engine.sequence import Sequence
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import AdapterRef, Store
 
+T = TypeVar("T")
 SEEDS = itertools.count()
 LONG = 300
 """New tokens of a generation that is meant to be under way for a while."""
@@ -40,6 +41,24 @@ class Pace:
         time.sleep(self.seconds)
 
 
+class EventLoop:
+    """An event loop on a thread of its own."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
 @dataclass(frozen=True)
 class Serving:
     """A running server and what stands behind it."""
@@ -50,6 +69,7 @@ class Serving:
     store: Store
     folder: Path
     pace: Pace
+    loop: EventLoop
 
     def publish(self, name: str, method: str = "lora", *, prompt_format: PromptFormat | None = None) -> AdapterRef:
         """A random adapter that no other equals, in the server's store; its pinned reference."""
@@ -78,35 +98,17 @@ def serving(base: BaseModel, folder: Path, store: Store | None = None, **options
     """A server on a free port of its own event loop, with an empty store."""
     pace = Pace()
     store = store or Store(folder / "store")
-    with Engine(base, observe=pace, **options) as engine, _event_loop() as loop:
-        service = _on(loop, _started(engine, store))
+    with Engine(base, observe=pace, **options) as engine, EventLoop() as loop:
+        service = loop.run(_started(engine, store))
         try:
             with Client(service.address) as client:
                 client.wait_ready(timeout=30)
-                yield Serving(service.address, client, engine, store, folder, pace)
+                yield Serving(service.address, client, engine, store, folder, pace, loop)
         finally:
-            asyncio.run_coroutine_threadsafe(service.stop(grace=0), loop).result()
+            loop.run(service.stop(grace=0))
 
 
 async def _started(engine: Engine, store: Store) -> Service:
     service = Service("127.0.0.1", 0)
     await service.start(engine, store)
     return service
-
-
-def _on(loop: asyncio.AbstractEventLoop, work: Any) -> Service:
-    service: Service = asyncio.run_coroutine_threadsafe(work, loop).result()
-    return service
-
-
-@contextmanager
-def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
