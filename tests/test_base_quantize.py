@@ -9,12 +9,12 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn.modules import Linear4bit
-from conftest import save_tokenizer
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub.base import BaseModel, Int8Linear
+from adapterhub.testing import save_tokenizer
 
 IDS = torch.arange(2, 34).unsqueeze(0)
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from conftest import save_random_adapter
-from equality import Row, assert_equal, greedy, recording_engine, run, teacher_forced
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -21,6 +20,7 @@ from adapterhub.adapter import Adapter, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.base.resolve import resolve_base
 from adapterhub.engine import Request
+from adapterhub.testing.equality import Row, assert_equal, greedy, recording_engine, run, teacher_forced
 
 MOVES = 0.05
 """How far, at least, each adapter must move some logit of the base."""

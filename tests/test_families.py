@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import save_tokenizer
-from equality import greedy, recording_engine, run, teacher_forced
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -21,6 +19,8 @@ from transformers import (
 )
 
 from adapterhub.base import BaseModel
+from adapterhub.testing import save_tokenizer
+from adapterhub.testing.equality import greedy, recording_engine, run, teacher_forced
 
 SIZES: dict[str, Any] = {
     "vocab_size": 258,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import save_tokenizer
 from test_families import FAMILIES
 from transformers import AutoModelForCausalLM
 
 from adapterhub.base import BaseModel
+from adapterhub.testing import save_tokenizer
 from adapterhub.train import TrainConfig, train
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,14 @@ from torch import Tensor
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.engine import Engine, Request, Sampling
+from adapterhub.engine import Engine, Event, Request, Sampling
 from adapterhub.engine.sequence import Sequence
+from adapterhub.plugins import Methods
 
 TIE = 1e-4
 """Two top logits closer than this may swap places."""
+PATIENCE = 120
+"""Seconds after which a request counts as lost."""
 
 
 class Row(NamedTuple):
@@ -49,11 +53,11 @@ class Recorder:
 
 @contextmanager
 def recording_engine(
-    base: BaseModel, adapters: Mapping[str, Adapter], *, step_tokens: int = 256
+    base: BaseModel, adapters: Mapping[str, Adapter], *, step_tokens: int = 256, methods: Methods | None = None
 ) -> Iterator[tuple[Engine, Recorder]]:
     """An engine with these adapters resident, and what it observed."""
     recorder = Recorder()
-    with Engine(base, observe=recorder, step_tokens=step_tokens, kv_tokens=4096) as engine:
+    with Engine(base, observe=recorder, step_tokens=step_tokens, kv_tokens=4096, methods=methods) as engine:
         for adapter in adapters.values():
             engine.load_adapter(adapter)
         yield engine, recorder
@@ -61,14 +65,49 @@ def recording_engine(
 
 
 def run(engine: Engine, recorder: Recorder, requests: list[Request]) -> list[Row]:
-    """Run requests together. Rows in order; ids count up in submission order."""
-    before = set(recorder.rows)
-    completions = engine.generate(requests)
-    ids = sorted(set(recorder.rows) - before)
-    return [
-        Row(completion.token_ids, torch.stack(recorder.rows[request_id]))
-        for completion, request_id in zip(completions, ids, strict=True)
-    ]
+    """Run requests together, all of them from the same step on. Rows in order.
+
+    Raises the error of the first request that failed.
+    """
+    inboxes = [_Inbox() for _ in requests]
+    with _held(engine):
+        ids = [engine.submit(request, inbox) for request, inbox in zip(requests, inboxes, strict=True)]
+    tokens = [inbox.tokens() for inbox in inboxes]
+    return [Row(tokens[i], torch.stack(recorder.rows[request_id])) for i, request_id in enumerate(ids)]
+
+
+class _Inbox:
+    """Receives one request's events."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._ended = threading.Event()
+
+    def __call__(self, event: Event) -> None:
+        self._events.append(event)
+        if event.finish_reason:
+            self._ended.set()
+
+    def tokens(self) -> tuple[int, ...]:
+        assert self._ended.wait(PATIENCE), "a request did not end"
+        if error := self._events[-1].error:
+            raise error
+        return tuple(token for event in self._events for token in event.token_ids)
+
+
+@contextmanager
+def _held(engine: Engine) -> Iterator[None]:
+    """The engine between two steps, so that what is submitted starts together."""
+    free = threading.Event()
+    engine.submit(greedy([0], "", 1), lambda _: _wait(free))
+    try:
+        yield
+    finally:
+        free.set()
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait(PATIENCE)
 
 
 def assert_equal(

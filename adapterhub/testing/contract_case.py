@@ -1,0 +1,129 @@
+"""One method with one set of options, on a tiny base, with adapters and requests that mix them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from peft import PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from adapterhub.adapter import Adapter, read_folder
+from adapterhub.base import BaseModel
+from adapterhub.engine import Engine, Request
+from adapterhub.method import Method, MethodConfig, Plan
+from adapterhub.peft import peft_config, register
+from adapterhub.plugins import Methods
+from adapterhub.testing.equality import Recorder, greedy, recording_engine
+from adapterhub.testing.neighbour import Neighbour
+from adapterhub.testing.random_adapter import save_random_adapter
+from adapterhub.testing.tiny_base import save_tiny_llama
+
+OWN, OTHER, NEIGHBOUR = "sha256:own", "sha256:other", "sha256:neighbour"
+"""Two adapters of the method, and one of another method."""
+NEW_TOKENS = 6
+PROMPTS = (("", 40), ("", 9), (OWN, 23), (OTHER, 31), (NEIGHBOUR, 12), (OWN, 5), (NEIGHBOUR, 26), (OTHER, 17))
+"""Adapter and prompt length of each request, base rows first; the first is the longest of all."""
+
+
+@dataclass(frozen=True)
+class ContractCase:
+    """What the tests of `MethodContract` share. Made once for a set of options."""
+
+    method: Method[Any]
+    config: MethodConfig
+    plan: Plan
+    scale: float
+    base_folder: Path
+    base: BaseModel
+    methods: Methods
+    """The method and `Neighbour`."""
+    folders: Mapping[str, Path]
+    """By digest; as we save them."""
+    adapters: Mapping[str, Adapter]
+    requests: list[Request]
+
+    @classmethod
+    def make(cls, method: Method[Any], options: Mapping[str, Any], folder: Path, *, scale: float) -> Self:
+        neighbour = Neighbour()
+        for stranger in (method, neighbour):
+            if not stranger.in_peft:
+                register(stranger)
+        config = method.Config.load(options, where=f"method {method.name}")
+        base_folder = save_tiny_llama(folder / "base")
+        base = BaseModel.load(str(base_folder), quantization="none")
+        plan = method.plan(config, base.shape)
+        folders = {
+            OWN: save_random_adapter(folder / "own", method, config, base.shape, seed=1, scale=scale),
+            OTHER: save_random_adapter(folder / "other", method, config, base.shape, seed=2, scale=scale),
+            NEIGHBOUR: save_random_adapter(folder / "neighbour", neighbour, neighbour.Config(), base.shape, seed=3),
+        }
+        return cls(
+            method=method,
+            config=config,
+            plan=plan,
+            scale=scale,
+            base_folder=base_folder,
+            base=base,
+            methods=Methods({one.name: one for one in (method, neighbour)}, ()),
+            folders=folders,
+            adapters={digest: replace(read_folder(folder), digest=digest) for digest, folder in folders.items()},
+            requests=_requests(plan, base.shape.vocab_size),
+        )
+
+    def bare_requests(self) -> list[Request]:
+        """The same requests on the base, each with as many rows to prefill as it has with its adapter."""
+        prefilled = sum(site.virtual_tokens for site in self.plan.sites if site.kind == "prompt")
+        extra = {OWN: prefilled, OTHER: prefilled}
+        return [
+            replace(request, adapter="", prompt_ids=(*request.prompt_ids, *[2] * extra.get(request.adapter, 0)))
+            for request in self.requests
+        ]
+
+    @contextmanager
+    def engine(self, step_tokens: int) -> Iterator[tuple[Engine, Recorder]]:
+        """An engine with all adapters resident."""
+        with recording_engine(self.base, self.adapters, step_tokens=step_tokens, methods=self.methods) as both:
+            yield both
+
+    def plain(self) -> nn.Module:
+        """The base as transformers loads it, for PEFT to wrap."""
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(self.base_folder, dtype=torch.float32)
+        return model
+
+    def fresh(self, model: nn.Module) -> PeftModel:
+        """A new adapter of the case's config on `model`."""
+        adapted: PeftModel = get_peft_model(model, peft_config(self.method, self.config))
+        return adapted
+
+    def loaded(self, folder: Path) -> PeftModel:
+        """The adapter in a folder, on a base of its own, as PEFT loads it."""
+        adapted: PeftModel = PeftModel.from_pretrained(self.plain(), str(folder))
+        return adapted
+
+    def shaken(self, adapted: PeftModel) -> PeftModel:
+        """The same model with noise on every tensor that learns."""
+        generator = torch.Generator().manual_seed(4)
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.data += torch.randn(parameter.shape, generator=generator) * self.scale
+        return adapted
+
+    def save(self, adapted: PeftModel, folder: Path) -> Adapter:
+        """What PEFT writes of the adapter."""
+        adapted.save_pretrained(str(folder), save_embedding_layers=False)
+        return read_folder(folder)
+
+
+def _requests(plan: Plan, vocab: int) -> list[Request]:
+    generator = torch.Generator().manual_seed(0)
+    requests = []
+    for index, (adapter, length) in enumerate(PROMPTS):
+        count = length + plan.virtual_tokens * (index == 0)
+        requests.append(greedy(torch.randint(2, vocab, (count,), generator=generator), adapter, NEW_TOKENS))
+    return requests
