@@ -6,6 +6,8 @@ imported when it is needed, and imports torch only inside its functions.
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -68,4 +70,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries; tqdm reads it when it is imported
     cli(prog_name="adapterhub")

@@ -45,7 +45,7 @@ def _echo_rich(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def echo_record(record: Mapping[str, Any], indent: str = "") -> None:
     """Names and values, one a line, nested ones indented; what is empty is left out."""
-    empty = (None, "", [], {})
+    empty: tuple[Any, ...] = (None, "", [], {})
     shown = {printable(str(name)): value for name, value in record.items() if value not in empty}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from adapterhub.tasks import ORDERS, TICKETS, Task
 
-BASE = "smollm2-135m"
 TRAIN_QUANTIZATION: Literal["nf4"] = "nf4"
 SERVE_QUANTIZATION: Literal["int8"] = "int8"
 
@@ -34,34 +33,49 @@ class Recipe:
     """Shorter than the template's own, which would be most of a small example's tokens."""
 
 
-LORA = Recipe(
-    name="demo/orders-lora",
-    method="lora",
-    options={"r": 8, "lora_alpha": 16},
-    task=ORDERS,
-    max_new_tokens=32,
-    learning_rate=2e-3,
-    steps=32,
-    system_prompt="You read orders.",
+@dataclass(frozen=True)
+class Plan:
+    """The whole demo."""
+
+    base: str
+    first: tuple[Recipe, ...]
+    """Trained and evaluated before the server starts."""
+    swapped_in: Recipe
+    """Trained for a few steps while the server runs, and served without a restart."""
+
+
+SMOLLM2 = Plan(
+    base="smollm2-135m",
+    first=(
+        Recipe(
+            name="demo/orders-lora",
+            method="lora",
+            options={"r": 8, "lora_alpha": 16},
+            task=ORDERS,
+            max_new_tokens=32,
+            learning_rate=2e-3,
+            steps=32,
+            system_prompt="You read orders.",
+        ),
+        Recipe(
+            name="demo/tickets-bottleneck",
+            method="bottleneck",
+            options={"placement": "houlsby", "reduction_factor": 16},
+            task=TICKETS,
+            max_new_tokens=8,
+            learning_rate=2e-3,
+            steps=32,
+            system_prompt="You label messages.",
+        ),
+    ),
+    swapped_in=Recipe(
+        name="demo/tickets-prompt",
+        method="prompt_tuning",
+        options={"num_virtual_tokens": 16},
+        task=TICKETS,
+        max_new_tokens=8,
+        learning_rate=3e-2,
+        steps=8,
+        system_prompt="You label messages.",
+    ),
 )
-BOTTLENECK = Recipe(
-    name="demo/tickets-bottleneck",
-    method="bottleneck",
-    options={"placement": "houlsby", "reduction_factor": 16},
-    task=TICKETS,
-    max_new_tokens=8,
-    learning_rate=2e-3,
-    steps=32,
-    system_prompt="You label messages.",
-)
-PROMPT_TUNING = Recipe(
-    name="demo/tickets-prompt",
-    method="prompt_tuning",
-    options={"num_virtual_tokens": 16},
-    task=TICKETS,
-    max_new_tokens=8,
-    learning_rate=3e-2,
-    steps=8,
-    system_prompt="You label messages.",
-)
-"""Trained for a few steps only: it is there to be swapped in while the server runs."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapterhub.client import Client
-from adapterhub.demo.recipe import BASE, SERVE_QUANTIZATION
+from adapterhub.demo.recipe import SERVE_QUANTIZATION
 from adapterhub.errors import UnavailableError
 from adapterhub.store import AdapterRef
 from adapterhub.tasks import ORDERS, TICKETS, Task
@@ -37,22 +37,23 @@ class Answer(NamedTuple):
 
 
 class Serving:
-    """A server of the demo's base for as long as the context lasts, and what it answered."""
+    """A server of one base for as long as the context lasts, and what it answered."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, base: str, console: Console) -> None:
+        self._base = base
         self._console = console
         self._answers: list[Answer] = []
         self._tokens = 0
         self._seconds = 0.0
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "adapterhub", "serve", "--base", BASE, "--quantize", SERVE_QUANTIZATION]
+        command = [sys.executable, "-m", "adapterhub", "serve", "--base", self._base, "--quantize", SERVE_QUANTIZATION]
         self._process = subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True)  # noqa: S603
         try:
             self._client = Client(_address(self._process))
             self._client.wait_ready(timeout=120)
         except BaseException:
-            self._process.terminate()
+            self._stop()
             raise
         info = self._client.info()
         self._console.print(
@@ -63,8 +64,7 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
-        self._process.terminate()
-        self._process.wait(timeout=60)
+        self._stop()
 
     def ask(self, refs: Sequence[tuple[AdapterRef, Task]]) -> None:
         """Stream answers of every adapter and of the bare base, all at the same time."""
@@ -94,6 +94,10 @@ class Serving:
             f"{self._tokens} tokens in {self._seconds:.1f} s, {self._tokens / self._seconds:.1f} tokens/s"
         )
         return [] if stats.mixed_method_steps else ["no step ran more than one method together"]
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=60)
 
     def _stream(self, prompt: str, adapter: str) -> Answer:
         pieces = list(self._client.generate_stream(prompt, adapter=adapter, max_new_tokens=BASE_TOKENS))
