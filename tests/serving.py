@@ -92,6 +92,15 @@ class Serving:
         self.engine.check_integrity()
         assert self.engine.stats().kv_tokens_free == self.engine.stats().kv_tokens_total
 
+    @contextmanager
+    def cut_short(self) -> Iterator[None]:
+        """What is left running inside must end before it generated LONG tokens, and free all it held."""
+        before = self.engine.stats().generated_tokens
+        self.pace.seconds = 0.01
+        yield
+        self.wait_idle()
+        assert self.engine.stats().generated_tokens - before < LONG
+
 
 @contextmanager
 def serving(base: BaseModel, folder: Path, store: Store | None = None, **options: Any) -> Iterator[Serving]:
