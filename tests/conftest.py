@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from adapterhub import BaseShape
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
 from adapterhub.plugins import installed_methods
-from adapterhub.testing import random_adapter
-from adapterhub.testing.tiny_base import save_tiny_llama as save_tiny_llama
+from adapterhub.testing import random_adapter, save_tiny_llama
 
 torch.set_num_threads(1)  # tiny matmuls lose more to waiting for a second thread than they gain
 

@@ -1,12 +1,17 @@
-"""Every built-in method holds the contract, and a method that breaks it is caught."""
+"""Every built-in method holds the contract, and a method that couples rows is caught by it."""
 
 from __future__ import annotations
 
+import pytest
 from adapterhub_bottleneck import Bottleneck
 from adapterhub_lora import Lora
+from adapterhub_p_tuning import PTuning
+from adapterhub_prefix_tuning import PrefixTuning
 from adapterhub_prompt_tuning import PromptTuning
 
 from adapterhub.testing import MethodContract
+
+pytest_plugins = ["pytester"]
 
 
 class TestLora(MethodContract):
@@ -28,3 +33,68 @@ class TestBottleneck(MethodContract):
 class TestPromptTuning(MethodContract):
     method = PromptTuning()
     options = ({"num_virtual_tokens": 5},)
+
+
+class TestPTuning(MethodContract):
+    method = PTuning()
+    options = ({"num_virtual_tokens": 5},)
+
+
+class TestPrefixTuning(MethodContract):
+    method = PrefixTuning()
+    options = ({"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "prefix_projection": True})
+
+
+METHOD = '''
+from adapterhub import Method, MethodConfig, Param, Site
+from adapterhub.testing import MethodContract
+
+class ShiftConfig(MethodConfig):
+    """No options."""
+
+class Shift(Method[ShiftConfig]):
+    name, peft_type, Config = "shift", "SHIFT", ShiftConfig
+
+    def sites(self, config, shape):
+        return [Site("module", {"shift": Param((shape.hidden_size,))}, module=name) for name in shape.layers]
+
+    def post(self, config, p, x, y):
+        return %s
+
+class TestShift(MethodContract):
+    method = Shift()
+    scale = 0.3
+'''
+
+
+def failures(pytester: pytest.Pytester, result: str) -> set[str]:
+    """The contract's tests that fail for a method whose `post` returns `result`."""
+    pytester.makepyfile(METHOD % result)
+    report = pytester.inline_run("-p", "no:cacheprovider")
+    passed, _, failed = report.listoutcomes()
+    assert passed, "nothing ran"
+    return {item.nodeid.split("::")[-1].split("[")[0] for item in failed}
+
+
+def test_a_strangers_row_wise_method_holds_the_contract(pytester: pytest.Pytester) -> None:
+    assert failures(pytester, "y + p['shift']") == set()
+
+
+def test_a_method_that_couples_rows_is_caught(pytester: pytest.Pytester) -> None:
+    assert {
+        "test_rows_do_not_see_each_other",
+        "test_a_mixed_batch_gives_each_request_what_it_gets_alone",
+        "test_order_and_neighbours_do_not_matter",
+    } <= failures(pytester, "y + p['shift'] * (y - y.mean(dim=0))")
+
+
+def test_a_method_that_does_nothing_is_caught(pytester: pytest.Pytester) -> None:
+    assert failures(pytester, "y + 1e-4 * p['shift']") == {"test_the_adapter_moves_the_base"}
+
+
+def test_a_method_that_is_no_identity_at_first_is_caught(pytester: pytest.Pytester) -> None:
+    assert failures(pytester, "y + 1 + p['shift']") == {"test_a_fresh_adapter_is_the_identity"}
+
+
+def test_a_method_without_gradient_is_caught(pytester: pytest.Pytester) -> None:
+    assert failures(pytester, "y + p['shift'].detach()") == {"test_only_its_own_tensors_learn"}

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import save_tiny_llama
 from peft import PeftModel
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, read_
 from adapterhub.base import BaseModel
 from adapterhub.errors import BaseNotFoundError, ConfigError, ConflictError, DataError, MethodNotFoundError
 from adapterhub.plugins import installed_methods
+from adapterhub.testing import save_tiny_llama
 from adapterhub.train import TrainConfig, TrainResult, TrainStep, train
 from adapterhub.train.examples import IGNORED, Example, collate
 from adapterhub.train.response_loss import mean_loss, summed_loss

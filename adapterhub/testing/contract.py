@@ -153,7 +153,7 @@ class MethodContract:
                 assert torch.equal(mixed.logits, bare.logits), "an adapter changed rows of the base"
 
     def test_another_base_is_refused_naming_the_first_key(self, case: ContractCase, tmp_path: Path) -> None:
-        other = BaseModel.load(str(save_tiny_llama(tmp_path / "base", hidden=48, layers=2)), quantization="none")
+        other = BaseModel.load(str(save_tiny_llama(tmp_path / "base", hidden=40, layers=2)), quantization="none")
         wanted, has = case.plan.shapes(), self.method.plan(case.config, other.shape).shapes()
         first = min(key for key in wanted.keys() | has.keys() if wanted.get(key) != has.get(key))
         folder = save_random_adapter(tmp_path / "adapter", self.method, case.config, other.shape)
