@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model
+from torch import nn
 
 from adapterhub.base import BaseModel
 
@@ -24,6 +25,7 @@ def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
     if getattr(chosen, "tokenizer_name_or_path", None):  # PEFT reads it where virtual tokens start as a text
         chosen.tokenizer_name_or_path = base.tokenizer.name_or_path
     use_cache = model.config.use_cache
+    children = {module: list(module.named_children()) for module in model.modules()}
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -33,7 +35,15 @@ def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
     try:
         yield adapted
     finally:
-        if not config.is_prompt_learning:
-            adapted.unload()
+        _put_back(children)  # not PEFT's `unload`, which some of its methods refuse on a quantized base
+        vars(model).pop("peft_config", None)
         model.config.use_cache = use_cache
         model.eval().requires_grad_(False)
+
+
+def _put_back(children: dict[nn.Module, list[tuple[str, nn.Module]]]) -> None:
+    """Make each module's children those that they were."""
+    for parent, own in children.items():
+        for name, child in own:
+            if getattr(parent, name) is not child:
+                setattr(parent, name, child)

@@ -1,0 +1,112 @@
+"""(IA)3: learned scales on what keys, values and the feed-forward part's inner layer give.
+
+    y' = l * y            at an attention module, y its output with its bias
+    y' = module(l * x)    at a feed-forward module
+
+Source: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than
+In-Context Learning" (arXiv:2205.05638).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from adapterhub import BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site, select_modules
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEYS_AND_VALUES = r"k_proj|v_proj|qkv_proj|c_attn|query_key_value"
+FEEDFORWARD = r"down_proj|mlp\.c_proj|fc2|dense_4h_to_h"
+"""Last module of the feed-forward part: its input is the inner activation. By family: Llama and
+its kin, GPT-2, OPT and Phi, GPT-NeoX and Falcon."""
+
+
+class IA3Config(MethodConfig):
+    """Options of (IA)3, under PEFT's names."""
+
+    neutral: ClassVar[frozenset[str]] = frozenset(("fan_in_fan_out", "init_ia3_weights"))
+
+    target_modules: str | tuple[str, ...] = Field(default=rf".*\.({KEYS_AND_VALUES}|{FEEDFORWARD})", min_length=1)
+    """Linear modules: a list of names (k_proj, v_proj), all-linear, or a regular expression for whole names."""
+    feedforward_modules: str | tuple[str, ...] = rf".*\.({FEEDFORWARD})"
+    """Those of them that are scaled at their input: a list of name endings, or a regular expression."""
+
+    @field_validator("target_modules", "feedforward_modules")
+    @classmethod
+    def _readable(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    def scales_input(self, module: str) -> bool:
+        """Whether PEFT takes a module for one of the feed-forward part."""
+        if isinstance(self.feedforward_modules, str):
+            return bool(re.fullmatch(self.feedforward_modules, module))
+        return module.endswith(self.feedforward_modules)
+
+    def to_peft(self) -> dict[str, Any]:
+        """PEFT loads a list of feed-forward modules only where the targets list them too."""
+        values, names = super().to_peft(), self.feedforward_modules
+        listed = self.target_modules if isinstance(self.target_modules, tuple) else ()
+        if isinstance(names, tuple) and not set(names) <= set(listed):
+            values["feedforward_modules"] = f".*({'|'.join(map(re.escape, names))})"
+        return values
+
+
+class IA3(Method[IA3Config]):
+    """Trained by PEFT's own layers; served here. The identity when it starts."""
+
+    name = "ia3"
+    peft_type = "IA3"
+    Config = IA3Config
+    in_peft = True
+
+    def sites(self, config: IA3Config, shape: BaseShape) -> list[Site]:
+        targets = _targets(config, shape)
+        for ending in config.feedforward_modules if isinstance(config.feedforward_modules, tuple) else ():
+            if not any(name.endswith(ending) for name in targets):
+                raise _nothing("feedforward_modules", ending, "target module", targets, shape)
+        return [_site(name, config, shape) for name in targets]
+
+    def pre(self, config: IA3Config, p: Params, x: Tensor) -> Tensor:
+        return x * p["input"].flatten() if "input" in p else x
+
+    def post(self, config: IA3Config, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        return y * p["output"].flatten() if "output" in p else y
+
+    def key(self, site: Site, param: str) -> str:
+        return f"base_model.model.{site.module}.ia3_l"
+
+
+def _site(name: str, config: IA3Config, shape: BaseShape) -> Site:
+    module = shape.modules[name]
+    if config.scales_input(name):
+        return Site("module", {"input": Param((1, module.in_features), init="ones")}, module=name)
+    return Site("module", {"output": Param((module.out_features, 1), init="ones")}, module=name)
+
+
+def _targets(config: IA3Config, shape: BaseShape) -> list[str]:
+    wanted = config.target_modules
+    if isinstance(wanted, tuple):
+        return select_modules(wanted, shape, field_name="target_modules")
+    if wanted == "all-linear":
+        return select_modules("all-linear", shape, field_name="target_modules")
+    linears = [*shape.linears, shape.lm_head]
+    found = [name for name in linears if re.fullmatch(wanted, name)]
+    if not found:
+        raise _nothing("target_modules", wanted, "linear module", linears, shape)
+    return found
+
+
+def _nothing(field: str, wanted: str, kind: str, names: list[str], shape: BaseShape) -> ConfigError:
+    leaves = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names}))
+    return ConfigError(
+        f"{field}: {wanted!r} matches no {kind} of {shape.architecture}; there are: {leaves}", field=field
+    )
