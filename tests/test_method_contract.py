@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from adapterhub_bottleneck import Bottleneck
+from adapterhub_ia3 import IA3
 from adapterhub_lora import Lora
 from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
@@ -28,6 +29,16 @@ class TestBottleneck(MethodContract):
         {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"},
         {"placement": "pfeiffer", "reduction_factor": 4},
     )
+
+
+class TestIA3(MethodContract):
+    method = IA3()
+    options = (
+        {},
+        {"target_modules": ["q_proj", "up_proj", "lm_head"], "feedforward_modules": ["up_proj"]},
+        {"target_modules": "all-linear", "feedforward_modules": ["down_proj"]},
+    )
+    scale = 1.0
 
 
 class TestPromptTuning(MethodContract):
