@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal
 
+from jinja2 import TemplateError
 from pydantic import model_validator
 
 from adapterhub.config import Config
-from adapterhub.errors import ConfigError
+from adapterhub.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,13 +61,19 @@ class PromptFormat(Config):
             )
 
     def encode_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-        """Token ids of a prompt, up to where the response begins."""
+        """Token ids of a prompt, up to where the response begins.
+
+        Raises InvalidInputError when the base's template does not take these turns.
+        """
         if self.kind == "raw":
             return list(tokenizer(prompt)["input_ids"])
         turns = [{"role": "user", "content": prompt}]
         if self.system_prompt is not None:
             turns.insert(0, {"role": "system", "content": self.system_prompt})
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        try:
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:  # some templates refuse a system turn
+            raise InvalidInputError(f"prompt format: the base's chat template says: {error}", field="prompt") from None
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_response(self, tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:

@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -18,22 +18,23 @@ from adapterhub.errors import InvalidInputError
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
 
 OURS = "/adapterhub."
 """How the paths of our own methods begin; health and reflection answer for themselves."""
 
 
-class Errors(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the type stubs only
+class Errors(grpc.aio.ServerInterceptor):
     """Wraps every method of ours. Messages are decoded in here, so that a malformed one is answered like the rest."""
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler | None:
         inner: Any = await continuation(handler_call_details)
         if inner is None or not handler_call_details.method.startswith(OURS):
-            return inner  # type: ignore[no-any-return]
+            return cast(Handler | None, inner)
         decode, encode, method = inner.request_deserializer, inner.response_serializer, handler_call_details.method
 
         async def unary(message: bytes, context: Context) -> Message:

@@ -46,7 +46,7 @@ class Service:
 
     def __init__(self, host: str, port: int) -> None:
         self._server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port)
 
     async def start(self, engine: Engine, store: Store, preload: Iterable[str] = ()) -> None:
