@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -18,7 +18,8 @@ from adapterhub.errors import InvalidInputError
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its type stubs only
 
 OURS = "/adapterhub."
 """How the paths of our own methods begin; health and reflection answer for themselves."""
@@ -34,7 +35,7 @@ class Errors(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         inner: Any = await continuation(handler_call_details)
         if inner is None or not handler_call_details.method.startswith(OURS):
-            return cast(Handler | None, inner)
+            return cast("Handler | None", inner)
         decode, encode, method = inner.request_deserializer, inner.response_serializer, handler_call_details.method
 
         async def unary(message: bytes, context: Context) -> Message:
