@@ -34,7 +34,13 @@ class Config(BaseModel):
 
 
 def _config_error(cls: type[Config], error: ValidationError, where: str) -> ConfigError:
-    first = error.errors()[0]
+    errors = error.errors()
+    first = errors[0]
+    of_field = [each for each in errors if each["loc"][:1] == first["loc"][:1]]
+    if any(_is_choice(part) for each in of_field for part in each["loc"][1:]):  # none of several types fits
+        key = str(first["loc"][0])
+        reason = "; or ".join(dict.fromkeys(each["msg"].removeprefix("Value error, ") for each in of_field))
+        return ConfigError(f"{where}: {key}: {reason} (given: {first['input']!r})", field=key)
     key = ".".join(str(part) for part in first["loc"]) or "value"
     if first["type"] == "extra_forbidden":
         known = sorted(cls.model_fields)
@@ -44,3 +50,8 @@ def _config_error(cls: type[Config], error: ValidationError, where: str) -> Conf
     reason = first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
     return ConfigError(f"{where}: {key}: {reason}{given}", field=key)
+
+
+def _is_choice(part: str | int) -> bool:
+    """Whether a part of pydantic's path is one of a union's types, such as `tuple[str, ...]`, and no name."""
+    return isinstance(part, str) and not part.isidentifier()

@@ -61,9 +61,12 @@ class BaseShape:
     layers: tuple[str, ...]
     """The decoder layers, in order."""
     attention_outputs: tuple[str, ...]
-    """Per layer, the module whose output is added to the residual after attention."""
+    """Per layer, the module whose output is added to the residual after attention; these three are
+    empty where layers are built in a way we do not know."""
     mlp_outputs: tuple[str, ...]
     """Per layer, the module whose output is added to the residual after the feed-forward part."""
+    mlp_inputs: tuple[str, ...]
+    """Per layer, the module that takes the residual in front of the feed-forward part: its norm, if there is one."""
     lm_head: str
 
     @cached_property

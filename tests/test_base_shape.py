@@ -34,6 +34,7 @@ def test_a_pre_norm_decoder(family: str) -> None:
     assert shape.layers == ("model.layers.0", "model.layers.1")
     assert shape.attention_outputs[1] == "model.layers.1.self_attn"
     assert shape.mlp_outputs[1] == "model.layers.1.mlp"
+    assert shape.mlp_inputs[1] == "model.layers.1.post_attention_layernorm"
     assert shape.modules["model.layers.0.mlp.down_proj"] == ModuleShape("linear", 48, 32)
     assert shape.modules["model.norm"].kind == "norm"
     assert len(shape.linears) == 14
@@ -45,6 +46,7 @@ def test_gpt2_with_its_transposed_layers() -> None:
     assert shape.modules["transformer.h.0.attn.c_attn"] == ModuleShape("conv1d", 32, 96)
     assert (shape.head_dim, shape.num_kv_heads, shape.max_positions) == (8, 4, 1024)
     assert shape.attention_outputs == ("transformer.h.0.attn", "transformer.h.1.attn")
+    assert shape.mlp_inputs == ("transformer.h.0.ln_2", "transformer.h.1.ln_2")
 
 
 def test_with_norms_behind_the_parts_these_are_what_joins_the_residual() -> None:
@@ -52,6 +54,21 @@ def test_with_norms_behind_the_parts_these_are_what_joins_the_residual() -> None
     assert shape.head_dim == 16
     assert shape.attention_outputs[0] == "model.layers.0.post_attention_layernorm"
     assert shape.mlp_outputs[0] == "model.layers.0.post_feedforward_layernorm"
+    assert shape.mlp_inputs[0] == "model.layers.0.pre_feedforward_layernorm"
+
+
+def test_without_norms_in_front_a_part_takes_the_residual_itself() -> None:
+    shape = shape_for("olmo2", **SMALL)
+    assert shape.attention_outputs[0] == "model.layers.0.post_attention_layernorm"
+    assert shape.mlp_outputs[0] == "model.layers.0.post_feedforward_layernorm"
+    assert shape.mlp_inputs[0] == "model.layers.0.mlp"
+
+
+@pytest.mark.parametrize("family", ["glm4", "cohere", "phi"])
+def test_layers_of_an_unknown_layout_say_nothing_of_the_residual(family: str) -> None:
+    shape = shape_for(family, **SMALL, pad_token_id=0)
+    assert (shape.attention_outputs, shape.mlp_outputs, shape.mlp_inputs) == ((), (), ())
+    assert shape.modules["model.layers.0.mlp"].kind == "mlp"
 
 
 def test_an_unknown_layout_is_refused_by_name() -> None:

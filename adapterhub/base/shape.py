@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from adapterhub.base.layout import layout_of
 from adapterhub.errors import BaseNotFoundError
 from adapterhub.method import BaseShape, ModuleKind, ModuleShape
 
@@ -46,14 +47,16 @@ def shape_of(model: nn.Module) -> BaseShape:
         found = _leaf_shape(module)
         if found is not None:
             modules[name] = found
-    attention, mlp = [], []
+    found_layouts = []
     for layer in layers:
         parts = dict(model.get_submodule(layer).named_children())
         modules[layer] = ModuleShape("layer", hidden, hidden)
-        attention.append(
-            _sublayer(layer, parts, ATTENTION_NAMES, "attention", "post_attention_layernorm", modules, hidden)
-        )
-        mlp.append(_sublayer(layer, parts, MLP_NAMES, "mlp", "post_feedforward_layernorm", modules, hidden))
+        modules[_part(layer, parts, ATTENTION_NAMES, "attention")] = ModuleShape("attention", hidden, hidden)
+        modules[_part(layer, parts, MLP_NAMES, "mlp")] = ModuleShape("mlp", hidden, hidden)
+        norms = {name for name, part in parts.items() if _is_norm(part)}
+        found_layouts.append(layout_of(parts.keys(), norms))
+    layouts = [layout for layout in found_layouts if layout is not None]
+    known = list(zip(layers, layouts, strict=True)) if len(layouts) == len(layers) else []
     head_dim = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
     return BaseShape(
         architecture=type(model).__name__,
@@ -65,8 +68,9 @@ def shape_of(model: nn.Module) -> BaseShape:
         max_positions=text.max_position_embeddings,
         modules=modules,
         layers=tuple(layers),
-        attention_outputs=tuple(attention),
-        mlp_outputs=tuple(mlp),
+        attention_outputs=tuple(f"{layer}.{layout.attention_output}" for layer, layout in known),
+        mlp_outputs=tuple(f"{layer}.{layout.mlp_output}" for layer, layout in known),
+        mlp_inputs=tuple(f"{layer}.{layout.mlp_input}" for layer, layout in known),
         lm_head=_lm_head(model),
     )
 
@@ -79,36 +83,30 @@ def _layers(model: nn.Module, count: int) -> list[str]:
     raise BaseNotFoundError(f"{type(model).__name__}: found no list of {count} decoder layers")
 
 
-def _sublayer(
-    layer: str,
-    parts: dict[str, nn.Module],
-    names: tuple[str, ...],
-    kind: ModuleKind,
-    post_norm: str,
-    modules: dict[str, ModuleShape],
-    hidden: int,
-) -> str:
-    """The module whose output joins the residual. With post-sublayer norms it is the norm behind the part."""
-    if "post_feedforward_layernorm" in parts:
-        return f"{layer}.{post_norm}"
+def _part(layer: str, parts: dict[str, nn.Module], names: tuple[str, ...], kind: ModuleKind) -> str:
+    """A layer's attention or feed-forward module."""
     part = next((name for name in names if name in parts), None)
     if part is None:
         raise BaseNotFoundError(f"{layer}: no {kind} module; known names: {', '.join(names)}")
-    modules[f"{layer}.{part}"] = ModuleShape(kind, hidden, hidden)
     return f"{layer}.{part}"
 
 
 def _leaf_shape(module: nn.Module) -> ModuleShape | None:
     if isinstance(module, nn.Linear):
-        return ModuleShape("linear", module.in_features, module.out_features)
+        return ModuleShape("linear", module.in_features, module.out_features, bias=module.bias is not None)
     if isinstance(module, Conv1D):
-        return ModuleShape("conv1d", module.weight.shape[0], module.nf)
+        return ModuleShape("conv1d", module.weight.shape[0], module.nf, bias=True)
     if isinstance(module, nn.Embedding):
         return ModuleShape("embedding", module.num_embeddings, module.embedding_dim)
-    weight = getattr(module, "weight", None)
-    if type(module).__name__.endswith("Norm") and isinstance(weight, nn.Parameter) and weight.ndim == 1:
-        return ModuleShape("norm", weight.shape[0], weight.shape[0])
+    if _is_norm(module):
+        width = len(module.weight)  # type: ignore[arg-type]
+        return ModuleShape("norm", width, width, bias=getattr(module, "bias", None) is not None)
     return None
+
+
+def _is_norm(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return type(module).__name__.endswith("Norm") and isinstance(weight, nn.Parameter) and weight.ndim == 1
 
 
 def _lm_head(model: nn.Module) -> str:
