@@ -42,6 +42,8 @@ class ModuleShape:
     kind: ModuleKind
     in_features: int
     out_features: int
+    bias: bool = False
+    """It adds a bias to its output."""
 
 
 @dataclass(frozen=True)
