@@ -43,7 +43,7 @@ def test_a_pre_norm_decoder(family: str) -> None:
 
 def test_gpt2_with_its_transposed_layers() -> None:
     shape = shape_for("gpt2", vocab_size=64, n_embd=32, n_layer=2, n_head=4)
-    assert shape.modules["transformer.h.0.attn.c_attn"] == ModuleShape("conv1d", 32, 96)
+    assert shape.modules["transformer.h.0.attn.c_attn"] == ModuleShape("conv1d", 32, 96, bias=True)
     assert (shape.head_dim, shape.num_kv_heads, shape.max_positions) == (8, 4, 1024)
     assert shape.attention_outputs == ("transformer.h.0.attn", "transformer.h.1.attn")
     assert shape.mlp_inputs == ("transformer.h.0.ln_2", "transformer.h.1.ln_2")
