@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from adapterhub.config import Config
-from adapterhub.errors import ConfigError, UnsupportedAdapterError
+from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -242,13 +243,27 @@ class Method(ABC, Generic[C]):
         raise NotImplementedError
 
     def key(self, site: Site, param: str) -> str:
-        """The tensor's name on disk, in PEFT's spelling."""
-        return f"base_model.model.{site.module}.{self.name}_{param}"
+        """The tensor's name on disk, in PEFT's spelling for a method that is PEFT's.
+
+        Any other method may choose; by default `base_model.model.{module}.{method}_{param}`, and
+        `base_model.model.{method}_{param}` at a kv or prompt site.
+        """
+        where = f"{site.module}." if site.module else ""
+        return f"base_model.model.{where}{self.name}_{param}"
 
     def plan(self, config: C, shape: BaseShape) -> Plan:
-        """Everything about an adapter that can be known before any weight is read."""
+        """Everything about an adapter that can be known before any weight is read.
+
+        Raises ConfigError as `sites`, and PluginError for sites that cannot act together.
+        """
         sites = tuple(self.sites(config, shape))
-        keys = {self.key(site, name): (site, name) for site in sites for name in site.params}
+        _check_sites(self.name, sites, shape)
+        keys: dict[str, tuple[Site, str]] = {}
+        for site in sites:
+            for name in site.params:
+                if (key := self.key(site, name)) in keys:
+                    raise PluginError(f"method {self.name!r}: two tensors have the name {key!r}")
+                keys[key] = (site, name)
         return Plan(sites, keys)
 
 
@@ -273,6 +288,18 @@ def select_modules(wanted: tuple[str, ...] | Literal["all-linear"], shape: BaseS
                 field=field_name,
             )
     return [name for name in candidates if any(_matches(name, suffix) for suffix in wanted)]
+
+
+def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None:
+    """One site a module, all of them modules there are, and one site of the other kinds at most."""
+    modules = [site.module for site in sites if site.kind == "module"]
+    if len(sites) - len(modules) > 1:
+        raise PluginError(f"method {method!r}: more than one kv or prompt site")
+    if twice := sorted(name for name, count in Counter(modules).items() if count > 1):
+        raise PluginError(f"method {method!r}: two sites at {twice[0]}")
+    taps = [site.tap for site in sites if site.tap]
+    if unknown := sorted({*modules, *taps} - shape.modules.keys()):
+        raise PluginError(f"method {method!r}: {unknown[0]!r} is no module of {shape.architecture}'s shape")
 
 
 def _matches(name: str, suffix: str) -> bool:

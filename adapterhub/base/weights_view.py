@@ -15,12 +15,12 @@ class WeightsView:
     """Dequantized weights for methods that derive tensors from them (`Method.bind`)."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._modules = dict(model.named_modules())  # as they are now: an adapter may wrap them later
         self._row_norms: dict[str, Tensor] = {}
 
     def weight(self, module: str) -> Tensor:
         """A linear or embedding module's weight: fp32 [out, in], for an embedding [rows, width]."""
-        found: Any = self._model.get_submodule(module)
+        found: Any = self._modules[module]
         if isinstance(found, Int8Linear):
             return found.dequantize()
         if isinstance(found, Conv1D):
@@ -40,7 +40,7 @@ class WeightsView:
 
     def bias(self, module: str) -> Tensor | None:
         """A module's bias, fp32 [out]; None when it has none."""
-        bias: Tensor | None = getattr(self._model.get_submodule(module), "bias", None)
+        bias: Tensor | None = getattr(self._modules[module], "bias", None)
         return None if bias is None else bias.detach().float()
 
     def row_norms(self, module: str) -> Tensor:

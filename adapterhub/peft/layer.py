@@ -2,88 +2,73 @@
 
 from __future__ import annotations
 
-import inspect
-import math
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from adapterhub.errors import UnsupportedAdapterError
-from adapterhub.method import Method, MethodConfig, Param, Params, Site
+from adapterhub.base.site_io import input_of, output_of, with_input, with_output
+from adapterhub.errors import PluginError
+from adapterhub.method import BaseWeights, Method, MethodConfig, Params
+from adapterhub.peft.site_tensors import SiteTensors
 
 
-class SiteLayer(nn.Module, BaseTunerLayer):
-    """Runs `pre` on what goes into a module and `post` on what comes out, for the active adapters.
+class SiteLayer(SiteTensors):
+    """Runs `pre` on what goes into a module and `post` or `replace` on what comes out.
 
-    The module may be a linear one, an attention block or a whole decoder layer: its input is its
-    first argument, given by place or by name, and its output a tensor or the first of a tuple.
-    Everything else of the module is reached through this layer as if it were not wrapped.
-    Tensors of a parameter are kept under `{method}_{param}`, by adapter name, in fp32.
+    The module may be a linear one, an attention block or a whole decoder layer. Everything else of
+    it is reached through this layer as if it were not wrapped. A module that a site taps is wrapped
+    too, to keep what it was last called with.
     """
 
-    adapter_layer_names: tuple[str, ...]
-    other_param_names = ("configs",)
-
-    def __init__(self, base_layer: nn.Module, method: Method[Any]) -> None:
-        super().__init__()
+    def __init__(self, base_layer: nn.Module, method: Method[Any], weights: BaseWeights, device: torch.device) -> None:
+        super().__init__(method, weights, device)
         self.base_layer = base_layer
-        self.method = method
-        self.configs: dict[str, MethodConfig] = {}
-        self.adapter_layer_names = ()
-        self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
-        self.merged_adapters: list[str] = []
-        self._input_name = next(iter(inspect.signature(base_layer.forward).parameters))
+        self._tapped = False
+        self._input: Tensor | None = None
+        self._taps: dict[str, SiteLayer] = {}  # a plain dict: not a child of this module
 
-    def add(self, adapter: str, config: MethodConfig, site: Site, device: torch.device) -> None:
-        """Keep fresh tensors for `adapter`; not active yet."""
-        self.configs[adapter] = config
-        for name, param in site.params.items():
-            attribute = self._attribute(name)
-            if attribute not in self.adapter_layer_names:
-                setattr(self, attribute, nn.ParameterDict())
-                self.adapter_layer_names = (*self.adapter_layer_names, attribute)
-            getattr(self, attribute)[adapter] = nn.Parameter(new_tensor(param, device), requires_grad=param.trainable)
-        self.frozen_peft_weight_names[adapter] = tuple(
-            self._attribute(name) for name, param in site.params.items() if not param.trainable
-        )
+    def tap(self, adapter: str, tapped: SiteLayer) -> None:
+        """Have `adapter` get the input of another module as its `x` behind this one."""
+        tapped._tapped = True
+        self._taps[adapter] = tapped
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        active = [] if self.disable_adapters else [name for name in self.active_adapters if name in self.configs]
-        if not active:
+        if self._tapped:
+            self._input = input_of(args, kwargs)
+        bound = {adapter: self.bound(adapter) for adapter in self.acting()}
+        if not bound:
             return self.base_layer(*args, **kwargs)
-        x = args[0] if args else kwargs[self._input_name]
-        for adapter in active:
-            config, p = self.configs[adapter], self._params(adapter)
-            x = self.method.pre(config, p, x.to(_dtype(p))).to(x.dtype)
-        if args:
-            args = (x, *args[1:])
-        else:
-            kwargs[self._input_name] = x
+        x = input_of(args, kwargs)
+        if type(self.method).pre is not Method.pre:
+            for adapter, p in bound.items():
+                x = self._rowwise(self.method.pre, self.configs[adapter], p, x, like=x)
+            args, kwargs = with_input(args, kwargs, x)
         output = self.base_layer(*args, **kwargs)
-        y = output[0] if isinstance(output, tuple) else output
-        for adapter in active:
-            config, p = self.configs[adapter], self._params(adapter)
-            y = self.method.post(config, p, x.to(_dtype(p)), y.to(_dtype(p))).to(y.dtype)
-        return (y, *output[1:]) if isinstance(output, tuple) else y
+        y = output_of(output)
+        for adapter, p in bound.items():
+            y = self._behind(adapter, p, x, y)
+        return with_output(output, y)
 
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        raise UnsupportedAdapterError(f"method {self.method.name!r} has no merge into the base's weights")
+    def _behind(self, adapter: str, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        config, site = self.configs[adapter], self.sites[adapter]
+        if site.tap:
+            tapped = self._taps[adapter]._input
+            if tapped is None:
+                raise PluginError(f"method {self.method.name!r}: {site.tap} does not run before {site.module}")
+            x = tapped
+        if site.replaces:
+            return self._rowwise(self.method.replace, config, p, x, like=y)
+        return self._rowwise(self.method.post, config, p, x, y, like=y)
 
-    def unmerge(self) -> None:
-        """Nothing to do: nothing is ever merged."""
-
-    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        return False
-
-    def _attribute(self, param: str) -> str:
-        return f"{self.method.name}_{param}"
-
-    def _params(self, adapter: str) -> Params:
-        start = len(self.method.name) + 1
-        stored = {name[start:]: getattr(self, name) for name in self.adapter_layer_names}
-        return {name: tensors[adapter] for name, tensors in stored.items() if adapter in tensors}
+    def _rowwise(self, function: Any, config: MethodConfig, p: Params, *inputs: Tensor, like: Tensor) -> Tensor:
+        """A method's function on `[rows, features]`, given back in the shape and dtype of `like`."""
+        dtype = next(iter(p.values())).dtype
+        result: Tensor = function(config, p, *(_rows(tensor, dtype) for tensor in inputs))
+        wanted = (like.shape[:-1].numel(), like.shape[-1])
+        if result.shape != wanted:
+            raise PluginError(f"method {self.method.name!r}: gave {tuple(result.shape)} for rows of {wanted}")
+        return result.view(like.shape).to(like.dtype)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -94,17 +79,6 @@ class SiteLayer(nn.Module, BaseTunerLayer):
             return getattr(super().__getattr__("base_layer"), name)
 
 
-def new_tensor(param: Param, device: torch.device) -> Tensor:
-    """A tensor of `param.shape` in fp32, filled as `param.init` says."""
-    tensor = torch.zeros(param.shape, dtype=torch.float32, device=device)
-    if param.init == "ones":
-        nn.init.ones_(tensor)
-    elif param.init == "normal":
-        nn.init.normal_(tensor, std=param.std)
-    elif param.init == "kaiming_uniform":
-        nn.init.kaiming_uniform_(tensor, a=math.sqrt(5))
-    return tensor
-
-
-def _dtype(p: Params) -> torch.dtype:
-    return next(iter(p.values())).dtype
+def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`[..., features]` as `[rows, features]` in `dtype`; an embedding's token ids `[...]` as `[rows]`."""
+    return x.flatten(0, -2).to(dtype) if x.is_floating_point() else x.flatten()

@@ -9,6 +9,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPIN
 
 from adapterhub.method import Method, MethodConfig
 from adapterhub.peft.config import config_class
+from adapterhub.peft.site_tensors import PREFIX
 from adapterhub.peft.tuner import tuner_class
 from adapterhub.plugins import installed_methods
 
@@ -18,7 +19,7 @@ def register(method: Method[Any]) -> None:
     name: Any = method.peft_type  # PEFT types its keys as its own enum, and works with any string
     PEFT_TYPE_TO_CONFIG_MAPPING[name] = config_class(method)
     PEFT_TYPE_TO_TUNER_MAPPING[name] = tuner_class(method)
-    PEFT_TYPE_TO_PREFIX_MAPPING[name] = f"{method.name}_"
+    PEFT_TYPE_TO_PREFIX_MAPPING[name] = PREFIX
 
 
 def register_installed() -> None:
