@@ -39,20 +39,27 @@ class Case:
     step_tokens: int
 
 
+RECIPES: list[tuple[str, dict[str, Any], float]] = [
+    ("lora", {"r": 8, "lora_alpha": 12}, 1),
+    ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}, 1),
+    ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}, 1),
+    ("bottleneck", {"placement": "pfeiffer"}, 1),
+    ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 1),
+    ("ia3", {}, 10),
+    ("prompt_tuning", {"num_virtual_tokens": 5}, 1),
+    ("p_tuning", {"num_virtual_tokens": 17}, 1),
+    ("prefix_tuning", {"num_virtual_tokens": 21}, 10),
+]
+"""Method, options, and how much larger than the case's its random values are."""
+
+
 def _case(ref: str, folder: Path, *, scale: float, new_tokens: int, step_tokens: int, prompts: list[str]) -> Case:
     base = BaseModel.load(ref, quantization="none")
-    recipes: list[tuple[str, dict[str, Any]]] = [
-        ("lora", {"r": 8, "lora_alpha": 12}),
-        ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}),
-        ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}),
-        ("bottleneck", {"placement": "pfeiffer"}),
-        ("prompt_tuning", {"num_virtual_tokens": 5}),
-    ]
     folders, adapters = {}, {}
-    for index, (method, options) in enumerate(recipes):
+    for index, (method, options, factor) in enumerate(RECIPES):
         digest = f"sha256:{method}-{index}"
         folders[digest] = save_random_adapter(
-            folder / str(index), method, base.shape, seed=index, scale=scale, **options
+            folder / str(index), method, base.shape, seed=index, scale=scale * factor, **options
         )
         adapters[digest] = replace(read_folder(folders[digest]), digest=digest)
     names = ["", *adapters]
@@ -63,7 +70,7 @@ def _case(ref: str, folder: Path, *, scale: float, new_tokens: int, step_tokens:
 
 @pytest.fixture(scope="module")
 def tiny_case(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    prompts = ["abcdefgh" * (1 + index % 4) + str(index) for index in range(18)]
+    prompts = ["abcdefgh" * (1 + index % 4) + str(index) for index in range(2 * len(RECIPES) + 2)]
     return _case(
         str(tiny_base), tmp_path_factory.mktemp("tiny"), scale=0.1, new_tokens=24, step_tokens=40, prompts=prompts
     )
@@ -144,14 +151,15 @@ def test_every_adapter_moves_the_logits(case: Case, alone: list[Row]) -> None:
 # LoRA on the head of a base with tied embeddings is exact without merging, which is what PEFT warns of.
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 def test_served_rows_equal_pefts_own_logits(case: Case, alone: list[Row]) -> None:
-    models: dict[str, torch.nn.Module] = {
-        digest: PeftModel.from_pretrained(_plain(case), str(folder)) for digest, folder in case.folders.items()
-    }
-    models[""] = _plain(case)
-    for request, row in zip(case.requests, alone, strict=True):
-        reference = teacher_forced(models[request.adapter].eval(), request, row)
-        torch.testing.assert_close(row.logits, reference, atol=1e-4, rtol=0)
-        assert reference.argmax(dim=-1).tolist() == list(row.tokens)
+    rows = list(zip(case.requests, alone, strict=True))
+    for digest in ("", *case.folders):
+        model = _plain(case)
+        if digest:
+            model = PeftModel.from_pretrained(model, str(case.folders[digest]))
+        for request, row in [pair for pair in rows if pair[0].adapter == digest]:
+            reference = teacher_forced(model.eval(), request, row)
+            torch.testing.assert_close(row.logits, reference, atol=1e-4, rtol=0)
+            assert reference.argmax(dim=-1).tolist() == list(row.tokens)
 
 
 def _plain(case: Case) -> torch.nn.Module:
