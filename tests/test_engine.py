@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from adapterhub.errors import (
     PluginError,
     UnsupportedAdapterError,
 )
+from adapterhub.method import BaseWeights
 from adapterhub.plugins import Methods, installed_methods
 
 PROMPT = (10, 20, 30, 40)
@@ -234,13 +236,49 @@ class ScaleInput(Method[ScaleConfig]):
         return x * p["scale"]
 
 
-class Raises(ScaleInput):
+class RaisesConfig(MethodConfig):
+    at: str
+    """The function that has the bug."""
+
+
+class Raises(Method[RaisesConfig]):
     """A plugin with a bug."""
 
     name = "raises"
     peft_type = "RAISES"
+    Config = RaisesConfig
 
-    def pre(self, config: ScaleConfig, p: Params, x: Tensor) -> Tensor:
+    def sites(self, config: RaisesConfig, shape: BaseShape) -> list[Site]:
+        self._meet(config, "sites")
+        params = {"scale": Param((shape.hidden_size,))}
+        if config.at in ("kv", "prompt"):
+            return [Site("kv" if config.at == "kv" else "prompt", params, virtual_tokens=1)]
+        tap = shape.lm_head if config.at == "tap" else ""  # runs behind the site
+        return [Site("module", params, module=shape.mlp_outputs[0], tap=tap, replaces=config.at == "replace")]
+
+    def _meet(self, config: RaisesConfig, function: str) -> None:
+        if config.at == function:
+            raise ZeroDivisionError("oops")
+
+    def bind(self, config: RaisesConfig, site: Site, p: Params, base: BaseWeights) -> Params:
+        self._meet(config, "bind")
+        return p
+
+    def pre(self, config: RaisesConfig, p: Params, x: Tensor) -> Tensor:
+        self._meet(config, "pre")
+        return x
+
+    def post(self, config: RaisesConfig, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        self._meet(config, "post")
+        return y[:-1] if config.at == "shape" else y
+
+    def replace(self, config: RaisesConfig, p: Params, x: Tensor) -> Tensor:
+        raise ZeroDivisionError("oops")
+
+    def prompt(self, config: RaisesConfig, p: Params) -> Tensor:
+        raise ZeroDivisionError("oops")
+
+    def kv(self, config: RaisesConfig, p: Params, shape: BaseShape) -> Tensor:
         raise ZeroDivisionError("oops")
 
 
@@ -254,18 +292,43 @@ def strangers(monkeypatch: pytest.MonkeyPatch) -> Methods:
     return methods
 
 
-def test_a_method_that_raises_fails_only_its_own_requests(base: BaseModel, strangers: Methods, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("pre", "method 'raises': ZeroDivisionError: oops"),
+        ("post", "method 'raises': ZeroDivisionError: oops"),
+        ("replace", "method 'raises': ZeroDivisionError: oops"),
+        ("shape", r"method 'raises': .*gave \(3, 32\) for rows of \(4, 32\)"),
+        ("tap", "method 'raises': .*the rows of lm_head are not those of model.layers.0.mlp"),
+    ],
+)
+def test_a_method_that_raises_in_a_step_fails_only_its_own_requests(
+    base: BaseModel, strangers: Methods, tmp_path: Path, at: str, message: str
+) -> None:
     request = Request(PROMPT, sampling=options(6))
     with Engine(base, methods=strangers, kv_tokens=1024) as engine:
         alone = engine.generate([request])[0]
-        engine.load_adapter(adapter(tmp_path, "raises", base, "sha256:raises"))
+        engine.load_adapter(adapter(tmp_path, "raises", base, "sha256:raises", at=at))
         bad, good = Inbox(), Inbox()
         engine.submit(Request(PROMPT, "sha256:raises", options(6)), bad)
         engine.submit(request, good)
         assert isinstance(error := bad.last().error, PluginError)
-        assert "method 'raises': ZeroDivisionError: oops" in str(error)
+        assert re.search(message, str(error))
         assert good.last().finish_reason == "length"
         assert engine.generate([request])[0] == alone
+        engine.check_integrity()
+
+
+@pytest.mark.parametrize("at", ["sites", "bind", "prompt", "kv"])
+def test_a_method_that_raises_at_load_is_named_and_the_engine_lives(
+    base: BaseModel, strangers: Methods, tmp_path: Path, at: str
+) -> None:
+    made = adapter(tmp_path, "raises", base, "sha256:raises", at="kv" if at in ("kv", "prompt") else "post")
+    with Engine(base, methods=strangers, kv_tokens=1024) as engine:
+        with pytest.raises(PluginError, match="method 'raises': ZeroDivisionError: oops"):
+            engine.load_adapter(replace(made, config={**made.config, "at": at}))
+        assert engine.adapters() == []
+        assert engine.generate([Request(PROMPT, sampling=options(2))])[0].finish_reason == "length"
         engine.check_integrity()
 
 

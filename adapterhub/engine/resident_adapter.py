@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +12,13 @@ from torch import Tensor
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.errors import BaseMismatchError, InvalidInputError, PluginError, UnsupportedAdapterError
+from adapterhub.errors import (
+    AdapterHubError,
+    BaseMismatchError,
+    InvalidInputError,
+    PluginError,
+    UnsupportedAdapterError,
+)
 from adapterhub.method import Method, MethodConfig, Params, Plan, Site
 from adapterhub.plugins import Methods
 
@@ -61,7 +68,8 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
     """Read, check, bind and place an adapter for a base. Runs on any thread.
 
     Raises IntegrityError when the adapter does not fit or cannot be served exactly,
-    InvalidInputError when it has no digest, and PluginError when its method gives what cannot be placed.
+    InvalidInputError when it has no digest, and PluginError when its method raises or gives what
+    cannot be placed.
     """
     if not adapter.digest:
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
@@ -69,27 +77,45 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
     if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
         raise UnsupportedAdapterError(f"adapter {name}: task_type {task!r}; served: CAUSAL_LM")
     method = methods.for_peft_type(adapter.peft_type)
-    config = method.Config.from_peft(adapter.config, where=f"adapter {name}")
-    plan = method.plan(config, base.shape)
+    with _blamed_on(method):
+        config = method.Config.from_peft(adapter.config, where=f"adapter {name}")
+        plan = method.plan(config, base.shape)
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
     modules: dict[str, BoundSite] = {}
     prompt = kv = None
     for site, params in _by_site(adapter, plan, base):
-        bound = method.bind(config, site, params, base.weights)
-        if site.kind == "prompt":
-            width = (plan.virtual_tokens, base.shape.hidden_size)
-            prompt = _sized(method, "prompt", method.prompt(config, bound), width).to(base.compute_dtype)
-        elif site.kind == "kv":
-            heads, head_dim = base.shape.num_kv_heads, base.shape.head_dim
-            size = (base.shape.num_layers, 2, heads, plan.virtual_tokens, head_dim)
-            kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
-        else:
-            modules[site.module] = BoundSite(site, bound, next(iter(bound.values())).dtype)
+        with _blamed_on(method):
+            bound = method.bind(config, site, params, base.weights)
+            if site.kind == "prompt":
+                width = (plan.virtual_tokens, base.shape.hidden_size)
+                prompt = _sized(method, "prompt", method.prompt(config, bound), width).to(base.compute_dtype)
+            elif site.kind == "kv":
+                heads, head_dim = base.shape.num_kv_heads, base.shape.head_dim
+                size = (base.shape.num_layers, 2, heads, plan.virtual_tokens, head_dim)
+                kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
+            else:
+                modules[site.module] = BoundSite(site, bound, _dtype(bound, base))
     tensors = [tensor for bound in modules.values() for tensor in bound.params.values()]
     tensors += [tensor for tensor in (prompt, kv) if tensor is not None]
     nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
     return ResidentAdapter(adapter.digest, method, config, modules, prompt, kv, plan.virtual_tokens, nbytes)
+
+
+@contextmanager
+def _blamed_on(method: Method[Any]) -> Iterator[None]:
+    """Whatever a plugin raises becomes an error that names it; errors of our tree pass."""
+    try:
+        yield
+    except AdapterHubError:
+        raise
+    except Exception as error:
+        raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
+
+
+def _dtype(bound: Params, base: BaseModel) -> torch.dtype:
+    """What a site's rows are computed in: as its first tensor of floating numbers."""
+    return next((tensor.dtype for tensor in bound.values() if tensor.is_floating_point()), base.compute_dtype)
 
 
 def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -84,10 +84,22 @@ class Sites:
         if y.data_ptr() == own.data_ptr():  # a module that passes its input through
             y = y.clone()
         for segment, bound in acting:
-            x = self._inputs[bound.site.tap] if bound.site.tap else own
             rows = _rows(y, segment)
-            self._compute(segment.adapter, rows, partial(_output, segment.adapter, bound, _rows(x, segment), rows))
+            self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows))
         return with_output(output, y)
+
+    def _output(self, segment: Segment, bound: BoundSite, own: Tensor, y: Tensor) -> Tensor:
+        """What the segment's method makes of its rows behind a module that was called with `own`."""
+        site, adapter = bound.site, segment.adapter
+        x = self._inputs.get(site.tap) if site.tap else own
+        if x is None or x.shape[1] != own.shape[1]:
+            raise PluginError(f"the rows of {site.tap} are not those of {site.module} in the same step")
+        x = _rows(x, segment)
+        if x.is_floating_point():  # not the token ids of an embedding
+            x = x.to(bound.dtype)
+        if site.replaces:
+            return adapter.method.replace(adapter.config, bound.params, x)
+        return adapter.method.post(adapter.config, bound.params, x, y.to(bound.dtype))
 
     def _compute(self, adapter: ResidentAdapter, rows: Tensor, compute: Callable[[], Tensor]) -> None:
         """Replace `rows` by what a method computes; a method that raises ends only its own requests."""
@@ -98,14 +110,6 @@ class Sites:
             rows.copy_(result)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the step goes on without it
             self._routing.failed[adapter.slot] = error
-
-
-def _output(adapter: ResidentAdapter, bound: BoundSite, x: Tensor, y: Tensor) -> Tensor:
-    if x.is_floating_point():  # not the token ids of an embedding
-        x = x.to(bound.dtype)
-    if bound.site.replaces:
-        return adapter.method.replace(adapter.config, bound.params, x)
-    return adapter.method.post(adapter.config, bound.params, x, y.to(bound.dtype))
 
 
 def _rows(x: Tensor, segment: Segment) -> Tensor:

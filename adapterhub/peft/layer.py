@@ -63,7 +63,7 @@ class SiteLayer(SiteTensors):
 
     def _rowwise(self, function: Any, config: MethodConfig, p: Params, *inputs: Tensor, like: Tensor) -> Tensor:
         """A method's function on `[rows, features]`, given back in the shape and dtype of `like`."""
-        dtype = next(iter(p.values())).dtype
+        dtype = next((tensor.dtype for tensor in p.values() if tensor.is_floating_point()), like.dtype)
         result: Tensor = function(config, p, *(_rows(tensor, dtype) for tensor in inputs))
         wanted = (like.shape[:-1].numel(), like.shape[-1])
         if result.shape != wanted:
