@@ -46,6 +46,16 @@ class BaseModel:
     weights: WeightsView
     """Its weights, dequantized, one module at a time."""
 
+    @property
+    def row_dtype(self) -> torch.dtype:
+        """What computes rows outside the base's linear layers when serving: attention and adapters.
+
+        On the CPU's int8 base fp64, rounded once to fp32: the sums of a row's neighbours change how a
+        matmul is blocked and so its last bit, and rounding to int8 turns a last bit into whole units.
+        With it a row is the same to the bit in any batch.
+        """
+        return torch.float64 if self.quantization == "int8" and self.device.type == "cpu" else torch.float32
+
     @classmethod
     def load(cls, ref: str, *, quantization: Quantization | None = None, device: str | None = None) -> Self:
         """Load base `ref`: a built-in name, a folder, or a Hub id.

@@ -10,6 +10,7 @@ not empty is refused, for it would be ignored.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ class AttentionMap:
     """Where the rows of one step read and write, made once and used by every layer."""
 
     cache: KVCache
+    dtype: torch.dtype
+    """What attention computes in: the base's `row_dtype`."""
     write: Tensor
     """Place of each row's own position: [rows]."""
     single_rows: Tensor
@@ -45,7 +48,7 @@ class AttentionMap:
     _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, chunks: list[Chunk], cache: KVCache) -> AttentionMap:
+    def of(cls, chunks: list[Chunk], cache: KVCache, dtype: torch.dtype) -> AttentionMap:
         """The map of a step's chunks, in the order of its rows."""
         singles, rows, spans, row = [], [], [], 0
         for chunk in chunks:
@@ -62,7 +65,7 @@ class AttentionMap:
             assert chunk.sequence.places is not None
             places[index, : chunk.stop] = chunk.sequence.places[: chunk.stop]
         lengths = write.new_tensor([chunk.stop for chunk in singles]).unsqueeze(1)
-        return cls(cache, write, write.new_tensor(rows), places, lengths, spans)
+        return cls(cache, dtype, write, write.new_tensor(rows), places, lengths, spans)
 
     def single_mask(self, window: int | None) -> Tensor:
         """True where a single row attends: [s, positions]."""
@@ -113,6 +116,7 @@ def paged_attention(
     cache = attention_map.cache
     cache.write(layer, attention_map.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attend = partial(_attend, scale=scale, softcap=softcap, dtype=attention_map.dtype)
     rows = query[0].transpose(0, 1)
     out = torch.empty_like(rows)
     kv_heads = key.shape[1]
@@ -124,7 +128,7 @@ def paged_attention(
         q = q.view(len(q), kv_heads, -1, q.shape[-1])
         mask = attention_map.single_mask(sliding_window)[:, None, None, :]
         sinks = None if s_aux is None else s_aux.view(1, kv_heads, -1, 1)
-        out[attention_map.single_rows] = _attend(q, keys, values, mask, scale, softcap, sinks).flatten(1, 2)
+        out[attention_map.single_rows] = attend(q, keys, values, mask, sinks).flatten(1, 2)
     for first, chunk in attention_map.spans:
         assert chunk.sequence.places is not None
         places = chunk.sequence.places[: chunk.stop]
@@ -134,26 +138,35 @@ def paged_attention(
         q = rows[first : first + count].reshape(count, kv_heads, -1, rows.shape[-1]).permute(1, 2, 0, 3)
         mask = attention_map.span_mask(first, chunk, sliding_window)[None, None]
         sinks = None if s_aux is None else s_aux.view(kv_heads, -1, 1, 1)
-        result = _attend(q, keys, values, mask, scale, softcap, sinks)
+        result = attend(q, keys, values, mask, sinks)
         out[first : first + count] = result.permute(2, 0, 1, 3).flatten(1, 2)
     return out.unsqueeze(0), None
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap: float | None, sinks: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    sinks: Tensor | None,
+    *,
+    scale: float,
+    softcap: float | None,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """softmax(softcap(q k^T scale) + mask) v, over broadcast leading dimensions."""
-    if softcap is None and sinks is None:
+    """softmax(softcap(q k^T scale) + mask) v in `dtype`, over broadcast leading dimensions; in the dtype of `v`."""
+    if softcap is None and sinks is None and dtype != torch.float64:
         k, v = k.expand(*q.shape[:2], *k.shape[2:]), v.expand(*q.shape[:2], *v.shape[2:])
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-    scores = (q @ k.transpose(-1, -2)) * scale
+    out_dtype, q, k, v = v.dtype, q.to(dtype), k.to(dtype), v.to(dtype)
+    scores = (q @ k.transpose(-1, -2)).mul_(scale)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.masked_fill(~mask, float("-inf")).float()
-    if sinks is not None:
-        scores = torch.cat([scores, sinks.float().expand(*scores.shape[:-1], 1)], dim=-1)
-        return (torch.softmax(scores, dim=-1)[..., :-1].to(v.dtype)) @ v
-    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    scores = scores.masked_fill_(~mask, float("-inf"))
+    if sinks is None:
+        return (torch.softmax(scores, dim=-1) @ v).to(out_dtype)
+    scores = torch.cat([scores, sinks.to(dtype).expand(*scores.shape[:-1], 1)], dim=-1)
+    return (torch.softmax(scores, dim=-1)[..., :-1] @ v).to(out_dtype)
 
 
 AttentionInterface.register(NAME, paged_attention)

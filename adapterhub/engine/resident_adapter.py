@@ -129,12 +129,15 @@ def _by_site(adapter: Adapter, plan: Plan, base: BaseModel) -> list[tuple[Site, 
     """The adapter's tensors, by the plan's sites.
 
     Tensors saved in 16 bits are computed in fp32, as PEFT does when it loads them
-    (`autocast_adapter_dtype`).
+    (`autocast_adapter_dtype`), or in the base's `row_dtype` where that is wider. What replaces a whole
+    module stays as narrow as it can: nothing behind it rounds.
     """
     by_site: dict[int, dict[str, Tensor]] = {id(site): {} for site in plan.sites}
     for key, tensor in adapter.read_tensors().items():
         site, param = plan.tensor_keys[key]
         dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
+        if not site.replaces:
+            dtype = torch.promote_types(dtype, base.row_dtype)
         by_site[id(site)][param] = tensor.to(device=base.device, dtype=dtype)
     return [(site, by_site[id(site)]) for site in plan.sites]
 

@@ -21,6 +21,7 @@ class Runner:
     def __init__(self, base: BaseModel, cache: KVCache) -> None:
         self._model: Any = base.model
         self._device = base.device
+        self._row_dtype = base.row_dtype
         self._cache = cache
         self._own_attention = base.model.config._attn_implementation
         self.sites = Sites(base.model, base.shape.lm_head)
@@ -51,7 +52,7 @@ class Runner:
                 inputs_embeds=self._embed(ids, chunks).unsqueeze(0),
                 position_ids=positions.unsqueeze(0),
                 use_cache=False,
-                attention_map=attention.AttentionMap.of(chunks, self._cache),
+                attention_map=attention.AttentionMap.of(chunks, self._cache, self._row_dtype),
                 # a head over no rows at all is not every kernel's idea of a matmul
                 logits_to_keep=torch.tensor(sampled or [row - 1], device=self._device),
             )
