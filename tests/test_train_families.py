@@ -15,12 +15,16 @@ from adapterhub.base import BaseModel
 from adapterhub.testing import save_tokenizer
 from adapterhub.train import TrainConfig, train
 
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lora": ("lora", {}),
-    "houlsby": ("bottleneck", {"placement": "houlsby", "reduction_factor": 4}),
-    "pfeiffer": ("bottleneck", {"placement": "pfeiffer", "reduction_factor": 4}),
-    "prompt_tuning": ("prompt_tuning", {"num_virtual_tokens": 4}),
+RUNS: dict[str, tuple[str, dict[str, Any], float]] = {
+    "lora": ("lora", {}, 3e-2),
+    "houlsby": ("bottleneck", {"placement": "houlsby", "reduction_factor": 4}, 3e-2),
+    "pfeiffer": ("bottleneck", {"placement": "pfeiffer", "reduction_factor": 4}, 3e-2),
+    "parallel": ("bottleneck", {"placement": "parallel", "reduction_factor": 4}, 3e-2),
+    "ia3": ("ia3", {}, 3e-2),
+    "prompt_tuning": ("prompt_tuning", {"num_virtual_tokens": 4}, 3e-2),
+    "prefix_tuning": ("prefix_tuning", {"num_virtual_tokens": 4, "init_weights": "zero"}, 5e-1),
 }
+"""Method, options and learning rate of a short run of each."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,10 +36,10 @@ def test_every_method_trains_and_leaves_the_base_as_it_was(family: str, tmp_path
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": "yes"}) + "\n" for n in range(16)))
-    for name, (method, options) in RUNS.items():
+    for name, (method, options, rate) in RUNS.items():
         # raw: a chat is longer than the sliding windows reach, and prompt tuning would have no effect through it
         values = {"base": family, "data": data, "validation": data, "prompt_format": "raw", "epochs": 3}
-        config = TrainConfig.load(values | {"method": method, "options": options, "learning_rate": 3e-2}, where="test")
+        config = TrainConfig.load(values | {"method": method, "options": options, "learning_rate": rate}, where="test")
         result = train(config, tmp_path / name, base=base)
         assert result.loss_before is not None
         assert result.loss_after is not None
