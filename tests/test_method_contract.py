@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from adapterhub_bottleneck import Bottleneck
 from adapterhub_ia3 import IA3
@@ -10,6 +12,7 @@ from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
 from adapterhub_prompt_tuning import PromptTuning
 
+import adapterhub
 from adapterhub.testing import MethodContract
 
 pytest_plugins = ["pytester"]
@@ -28,6 +31,7 @@ class TestBottleneck(MethodContract):
     options = (
         {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"},
         {"placement": "pfeiffer", "reduction_factor": 4},
+        {"placement": "parallel", "reduction_factor": 2, "scaling": 4.0, "leave_out": [1]},
     )
 
 
@@ -109,3 +113,9 @@ def test_a_method_that_is_no_identity_at_first_is_caught(pytester: pytest.Pytest
 
 def test_a_method_without_gradient_is_caught(pytester: pytest.Pytester) -> None:
     assert failures(pytester, "y + p['shift'].detach()") == {"test_only_its_own_tensors_learn"}
+
+
+def test_adapterhub_needs_no_pytest_but_for_its_testing() -> None:
+    root = Path(adapterhub.__file__).parent
+    importing = {path.relative_to(root).parts[0] for path in root.rglob("*.py") if "import pytest" in path.read_text()}
+    assert importing == {"testing"}

@@ -18,6 +18,8 @@ from adapterhub.errors import PluginError, UnsupportedAdapterError
 from adapterhub.method import BaseWeights
 from adapterhub.peft import peft_config, register
 from adapterhub.testing import MethodContract
+from adapterhub.train.examples import IGNORED, Example, collate
+from adapterhub.train.response_loss import summed_loss
 
 IDS = torch.arange(20, 44).reshape(2, 12)
 
@@ -212,6 +214,26 @@ def test_generate_with_and_without_a_cache_goes_on_from_the_virtual_tokens(model
     with torch.no_grad():
         again = front(input_ids=cached).logits[:, IDS.shape[1] - 1 : -1].argmax(dim=-1)
     assert torch.equal(again[:, 1:], cached[:, IDS.shape[1] + 1 :])  # the first may not be the end of the sequence
+
+
+def test_peft_loads_virtual_tokens_onto_the_meta_device_first(model: Any, kind: str, tmp_path: Path) -> None:
+    front = adapted(model, kind)
+    wanted = logits(front)
+    front.save_pretrained(str(tmp_path), save_embedding_layers=False)
+    again = PeftModel.from_pretrained(front.unload(), tmp_path, low_cpu_mem_usage=True)
+    assert torch.equal(logits(again), wanted)
+
+
+def test_the_response_loss_of_a_batch_is_that_of_its_rows_alone(model: Any, kind: str) -> None:
+    front = adapted(model, kind)
+    ids = list(range(20, 40))
+    examples = [
+        Example(input_ids=ids[:length], labels=[IGNORED] * prompt + ids[prompt:length])
+        for prompt, length in ((4, 9), (7, 12), (1, 5))
+    ]
+    with torch.no_grad():
+        alone = torch.stack([summed_loss(front, collate([example])) for example in examples]).sum()
+        torch.testing.assert_close(summed_loss(front, collate(examples)), alone, atol=1e-4, rtol=0)
 
 
 def test_disabling_deleting_and_unloading_give_the_base_back(model: Any, kind: str) -> None:
