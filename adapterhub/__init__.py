@@ -1,9 +1,10 @@
 """adapterhub: train, store and serve parameter-efficient fine-tuning adapters of any method."""
 
-from adapterhub.errors import ConfigError
+from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
-from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site, select_modules
+from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
 from adapterhub.quiet import silence_missing_kernel
+from adapterhub.select import Names, by_pattern, check_pattern, select_modules, unmatched
 
 __all__ = [
     "BaseShape",
@@ -11,12 +12,17 @@ __all__ = [
     "Method",
     "MethodConfig",
     "ModuleShape",
+    "Names",
     "Param",
     "Params",
     "Plan",
     "Site",
+    "UnsupportedAdapterError",
+    "by_pattern",
+    "check_pattern",
     "hookimpl",
     "select_modules",
+    "unmatched",
 ]
 
 __version__ = "0.1.0"

@@ -122,11 +122,12 @@ class Adapter:
         return tensors
 
     def check_plan(self, plan: Plan, *, base: str) -> None:
-        """Strict: every tensor is in the plan with its shape, and every tensor of the plan is there.
+        """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.
 
         Raises BaseMismatchError naming the first key that differs, and how many do.
         """
         wanted = plan.shapes()
+        wanted |= {key: size for key, size in plan.optional_shapes().items() if key in self.tensors}
         problems = []
         for key in sorted(wanted.keys() | self.tensors.keys()):
             have = self.tensors.get(key)

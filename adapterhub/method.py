@@ -91,6 +91,8 @@ class Param:
     std: float = 0.02
     """Standard deviation of `init="normal"`."""
     trainable: bool = True
+    optional: bool = False
+    """A file may have it or not; a new adapter has none, and `bind` decides what it means."""
 
     @property
     def numel(self) -> int:
@@ -128,15 +130,24 @@ class Plan:
 
     @property
     def num_parameters(self) -> int:
-        return sum(param.numel for site in self.sites for param in site.params.values())
+        return sum(math.prod(shape) for shape in self.shapes().values())
 
     @property
     def num_trainable(self) -> int:
-        return sum(param.numel for site in self.sites for param in site.params.values() if param.trainable)
+        params = [site.params[name] for site, name in self.tensor_keys.values()]
+        return sum(param.numel for param in params if param.trainable and not param.optional)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The exact shape of every tensor by its name on disk."""
-        return {key: site.params[name].shape for key, (site, name) in self.tensor_keys.items()}
+        """The exact shape of every tensor that must be there, by its name on disk."""
+        return self._shapes(optional=False)
+
+    def optional_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The exact shape of every tensor that may be there, by its name on disk."""
+        return self._shapes(optional=True)
+
+    def _shapes(self, *, optional: bool) -> dict[str, tuple[int, ...]]:
+        params = {key: site.params[name] for key, (site, name) in self.tensor_keys.items()}
+        return {key: param.shape for key, param in params.items() if param.optional == optional}
 
 
 class BaseWeights(Protocol):
@@ -150,6 +161,9 @@ class BaseWeights(Protocol):
 
     def row_norms(self, module: str) -> Tensor:
         """Squared norms of the weight's rows, fp64 [out]; computed once per base."""
+
+    def embed_scale(self, module: str) -> float:
+        """What an embedding multiplies the rows of its table by; 1 in most families."""
 
 
 class MethodConfig(Config):
@@ -270,26 +284,6 @@ class Method(ABC, Generic[C]):
 Register = Callable[[Method[Any]], None]
 
 
-def select_modules(wanted: tuple[str, ...] | Literal["all-linear"], shape: BaseShape, *, field_name: str) -> list[str]:
-    """The linear modules that `wanted` names: `"all-linear"`, or suffixes such as `("q_proj", "v_proj")`.
-
-    A suffix matches as PEFT matches it: the whole name, or its end behind a dot.
-    Raises ConfigError listing what there is when a suffix matches nothing.
-    """
-    if wanted == "all-linear":
-        return list(shape.linears)
-    candidates = [*shape.linears, shape.lm_head]
-    for suffix in wanted:
-        if not any(_matches(name, suffix) for name in candidates):
-            leaves = sorted({name.rsplit(".", 1)[-1] for name in candidates})
-            raise ConfigError(
-                f"{field_name}: {suffix!r} matches no linear module of {shape.architecture}; "
-                f"there are: {', '.join(leaves)}",
-                field=field_name,
-            )
-    return [name for name in candidates if any(_matches(name, suffix) for suffix in wanted)]
-
-
 def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None:
     """One site a module, all of them modules there are, and one site of the other kinds at most."""
     modules = [site.module for site in sites if site.kind == "module"]
@@ -300,7 +294,3 @@ def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None
     taps = [site.tap for site in sites if site.tap]
     if unknown := sorted({*modules, *taps} - shape.modules.keys()):
         raise PluginError(f"method {method!r}: {unknown[0]!r} is no module of {shape.architecture}'s shape")
-
-
-def _matches(name: str, suffix: str) -> bool:
-    return name == suffix or name.endswith(f".{suffix}")

@@ -179,9 +179,9 @@ def test_what_is_wrong_is_named_before_the_base_is_loaded(folder: Path, data: Pa
             MethodNotFoundError, match=r"unknown method 'lola'; did you mean 'lora'\? \(known: bottleneck"
         ):
             attempt(method="lola")
-        with pytest.raises(ConfigError, match=r"method lora: unknown option 'rank'.*known: bias, init_lora_weights"):
+        with pytest.raises(ConfigError, match=r"method lora: unknown option 'rank'.*known: alpha_pattern, bias, exclude_modules"):
             attempt(options={"rank": 8})
-        with pytest.raises(ConfigError, match="method lora: r: Input should be less than or equal to 1024"):
+        with pytest.raises(ConfigError, match="method lora: r: Input should be less than or equal to 4096"):
             attempt(options={"r": 5000})
         with pytest.raises(ConfigError, match=r"target_modules: 'query' matches no linear module.*q_proj"):
             attempt(options={"target_modules": ["query"]})

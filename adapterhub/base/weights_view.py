@@ -49,3 +49,7 @@ class WeightsView:
             weight = self.weight(module)
             self._row_norms[module] = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float64).square()
         return self._row_norms[module]
+
+    def embed_scale(self, module: str) -> float:
+        """What an embedding multiplies the rows of its table by, as Gemma's does; else 1."""
+        return float(getattr(self._modules[module], "embed_scale", 1.0))

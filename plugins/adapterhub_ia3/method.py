@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from adapterhub import BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site, select_modules
+from adapterhub import (
+    BaseShape,
+    ConfigError,
+    Method,
+    MethodConfig,
+    Param,
+    Params,
+    Site,
+    check_pattern,
+    select_modules,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +48,7 @@ class IA3Config(MethodConfig):
     @field_validator("target_modules", "feedforward_modules")
     @classmethod
     def _readable(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if isinstance(value, str):
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-        return value
+        return check_pattern(value) if isinstance(value, str) else value
 
     def scales_input(self, module: str) -> bool:
         """Whether PEFT takes a module for one of the feed-forward part."""
@@ -93,16 +98,7 @@ def _site(name: str, config: IA3Config, shape: BaseShape) -> Site:
 
 
 def _targets(config: IA3Config, shape: BaseShape) -> list[str]:
-    wanted = config.target_modules
-    if isinstance(wanted, tuple):
-        return select_modules(wanted, shape, field_name="target_modules")
-    if wanted == "all-linear":
-        return select_modules("all-linear", shape, field_name="target_modules")
-    linears = [*shape.linears, shape.lm_head]
-    found = [name for name in linears if re.fullmatch(wanted, name)]
-    if not found:
-        raise _nothing("target_modules", wanted, "linear module", linears, shape)
-    return found
+    return select_modules(config.target_modules, shape, field_name="target_modules")
 
 
 def _nothing(field: str, wanted: str, kind: str, names: list[str], shape: BaseShape) -> ConfigError:

@@ -1,0 +1,137 @@
+"""Which modules of a base an adapter acts on, by PEFT's options with PEFT's meaning.
+
+Source: `check_target_module_exists` and `get_pattern_key` of PEFT 0.21. Names are those of the
+unwrapped model. A text is a regular expression that must match a whole name; a list holds whole
+names or their ends behind a dot. As with PEFT, entries of a list that match nothing are passed over
+as long as another one matches: such lists are written for several families of models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+from adapterhub.errors import ConfigError
+from adapterhub.method import BaseShape, ModuleKind
+
+T = TypeVar("T")
+
+Names = str | tuple[str, ...]
+"""A regular expression for whole names, or names and their ends."""
+ALL_LINEAR = "all-linear"
+LINEAR_KINDS: tuple[ModuleKind, ...] = ("linear", "conv1d")
+
+
+def select_modules(
+    wanted: Names,
+    shape: BaseShape,
+    *,
+    field_name: str,
+    kinds: Collection[ModuleKind] = LINEAR_KINDS,
+    exclude: Names = (),
+    saved: tuple[str, ...] = (),
+    layers: int | tuple[int, ...] | None = None,
+    layers_pattern: Names = (),
+) -> list[str]:
+    """The modules that `wanted` names, in model order; `"all-linear"` names all but the output head.
+
+    Left out are modules that `exclude` names and those in or under a module that `saved` names
+    (PEFT's `modules_to_save`). With `layers`, an end of a name matches in these decoder layers only;
+    `layers_pattern` names the list of layers, by default the first one with a number behind it.
+    Raises ConfigError when nothing is left, listing what there is, and when a module is of none of `kinds`.
+    """
+    if isinstance(wanted, str) and wanted.lower() == ALL_LINEAR:
+        named = list(shape.linears)
+    elif isinstance(wanted, str):
+        named = [name for name in shape.modules if _fullmatch(wanted, name, field_name)]
+    else:
+        named = [name for name in shape.modules if _listed(name, wanted, layers, layers_pattern)]
+    found = [name for name in named if not (_is_named(name, exclude) or _is_saved(name, saved))]
+    for name in found:
+        if (kind := shape.modules[name].kind) not in kinds:
+            raise ConfigError(
+                f"{field_name}: {name} of {shape.architecture} is of kind {kind} (accepted: {', '.join(kinds)})",
+                field=field_name,
+            )
+    if not found:
+        raise _nothing(wanted, shape, field_name, kinds, excluded=bool(named))
+    return found
+
+
+def unmatched(wanted: Iterable[str], names: Collection[str]) -> list[str]:
+    """The entries of a list of names that are neither one of `names` nor the end of one."""
+    return [entry for entry in wanted if not any(_ends(name, entry) for name in names)]
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern as it is. Raises ValueError when it is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+def by_pattern(patterns: Mapping[str, T], module: str, default: T) -> T:
+    """The value of the first pattern that matches the end of a module's name (PEFT's `rank_pattern`)."""
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return patterns.get(module, default)
+
+
+def _listed(name: str, wanted: tuple[str, ...], layers: int | tuple[int, ...] | None, pattern: Names) -> bool:
+    if name in wanted:
+        return True
+    if not any(name.endswith(f".{entry}") for entry in wanted):
+        return False
+    if layers is None or layers == ():
+        return True
+    index = _layer_index(name, (pattern,) if isinstance(pattern, str) and pattern else tuple(pattern))
+    return index in (layers if isinstance(layers, tuple) else (layers,))
+
+
+def _layer_index(name: str, patterns: tuple[str, ...]) -> int | None:
+    """The number of the decoder layer that a module lies in: the first number behind a name that fits."""
+    if not patterns:
+        found = re.match(r".*?\.[^.]*\.(?P<index>\d+)\.", name)
+        return int(found["index"]) if found else None
+    for pattern in patterns:
+        if found := re.match(rf"(?:^|.*?\.){pattern}\.(?P<index>\d+)\.", name):
+            return int(found["index"])
+    return None
+
+
+def _is_named(name: str, wanted: Names) -> bool:
+    if isinstance(wanted, str):
+        return bool(wanted) and re.fullmatch(wanted, name) is not None
+    return any(_ends(name, entry) for entry in wanted)
+
+
+def _is_saved(name: str, saved: tuple[str, ...]) -> bool:
+    return any(re.match(rf"(^|.*\.){entry}($|\..*)", name) for entry in saved)
+
+
+def _ends(name: str, entry: str) -> bool:
+    return name == entry or name.endswith(f".{entry}")
+
+
+def _fullmatch(pattern: str, name: str, field_name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise ConfigError(f"{field_name}: {pattern!r} is not a regular expression: {error}", field=field_name) from None
+
+
+def _nothing(
+    wanted: Names, shape: BaseShape, field_name: str, kinds: Collection[ModuleKind], *, excluded: bool
+) -> ConfigError:
+    what = "linear module or embedding" if "embedding" in kinds else "linear module"
+    leaves = sorted({name.rsplit(".", 1)[-1] for name, module in shape.modules.items() if module.kind in kinds})
+    shown = repr(wanted) if isinstance(wanted, str) else ", ".join(map(repr, wanted)) or "an empty list"
+    left = " that is not excluded" if excluded else ""
+    return ConfigError(
+        f"{field_name}: {shown} matches no {what}{left} of {shape.architecture}; there are: {', '.join(leaves)}",
+        field=field_name,
+    )
