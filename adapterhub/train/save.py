@@ -47,7 +47,8 @@ def _portable(config: PeftConfig, values: dict[str, Any], job: TrainJob) -> dict
     for field in dataclasses.fields(config):
         value = values.get(field.name)
         default = field.default_factory() if callable(field.default_factory) else field.default
-        if field.name in wanted or value not in (default, None):
+        chosen = field.name in wanted and (value, default) != (None, None)
+        if chosen or value not in (default, None):
             unordered = isinstance(getattr(config, field.name), set)
             kept[field.name] = sorted(values[field.name]) if unordered else value
     return kept
