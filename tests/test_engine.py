@@ -202,11 +202,10 @@ def test_an_adapter_made_on_other_weights_of_the_same_shape_is_refused(
     [
         ({"peft_type": "NOVEL"}, "no installed method serves peft_type 'NOVEL'"),
         ({"task_type": "SEQ_CLS"}, "task_type 'SEQ_CLS'; served: CAUSAL_LM"),
-        ({"use_dora": True}, "use_dora=True"),
-        ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
         ({"layers_to_transform": [0]}, "layers_to_transform"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(

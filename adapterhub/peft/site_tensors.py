@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ PREFIX = "adapterhub_"
 class SiteTensors(nn.Module, BaseTunerLayer):
     """Base of the layers that make a method act. Tensors stand by adapter name, in fp32.
 
-    `bind` runs in every forward, so that gradients pass derived tensors too.
+    `bind` runs in every forward, so that gradients pass derived tensors too. What is not covered:
+    optional tensors, which a new adapter has not and a file's are not read into.
     """
 
     adapter_layer_names: tuple[str, ...]
@@ -38,9 +40,10 @@ class SiteTensors(nn.Module, BaseTunerLayer):
 
     def add(self, adapter: str, config: MethodConfig, site: Site, *, meta: bool) -> None:
         """Keep fresh tensors for `adapter`, not active yet; with `meta`, their values come later."""
+        params = {name: param for name, param in site.params.items() if not param.optional}
         self.configs[adapter] = config
-        self.sites[adapter] = site
-        for name, param in site.params.items():
+        self.sites[adapter] = replace(site, params=params)
+        for name, param in params.items():
             attribute = PREFIX + name
             if attribute not in self.adapter_layer_names:
                 setattr(self, attribute, nn.ParameterDict())
@@ -48,7 +51,7 @@ class SiteTensors(nn.Module, BaseTunerLayer):
             tensor = new_tensor(param, torch.device("meta") if meta else self._device)
             getattr(self, attribute)[adapter] = nn.Parameter(tensor, requires_grad=param.trainable)
         self.frozen_peft_weight_names[adapter] = tuple(
-            PREFIX + name for name, param in site.params.items() if not param.trainable
+            PREFIX + name for name, param in params.items() if not param.trainable
         )
 
     def acting(self) -> list[str]:
