@@ -17,7 +17,7 @@ from adapterhub import BaseShape, Method, MethodConfig, ModuleShape, Param, Para
 from adapterhub.adapter import CONFIG_FILE, TENSORS_FILE, Adapter, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
-from adapterhub.errors import ConfigError, InvalidInputError, PluginError
+from adapterhub.errors import ConfigError, DataError, InvalidInputError, PluginError
 from adapterhub.plugins import Methods, installed_methods
 from adapterhub.testing.equality import greedy, recording_engine, run, teacher_forced
 from adapterhub.testing.tiny_base import save_tiny_llama
@@ -135,6 +135,11 @@ def test_a_text_is_where_the_embeddings_start(trainable: BaseModel, tmp_path: Pa
     torch.testing.assert_close(result.adapter.read_tensors()["prompt_embeddings"], wanted, atol=1e-6, rtol=0)
     assert result.adapter.config["tokenizer_name_or_path"] == trainable.record.id
     assert str(tmp_path) not in (result.folder / CONFIG_FILE).read_text()
+
+
+def test_virtual_tokens_count_in_the_context_when_training(trainable: BaseModel, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"colors\.jsonl:1: 6 tokens, over the 5 positions left in the context"):
+        train_briefly(trainable, "p_tuning", tmp_path / "a" / "out", rate=1e-2, options={"num_virtual_tokens": 507})
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,17 @@ class Example(TypedDict):
 
 
 def encode(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat, *, max_length: int
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_format: PromptFormat,
+    *,
+    max_length: int,
+    room: int | None = None,
 ) -> list[Example]:
     """Token ids of every pair, the prompt's as serving has them.
 
-    Raises DataError at the first pair longer than `max_length`.
+    Raises DataError at the first pair longer than `max_length`, or than `room`: the positions of the
+    base that virtual tokens leave.
     """
     examples = []
     for pair in dataset.pairs:
@@ -41,6 +47,8 @@ def encode(
         length = len(prompt) + len(response)
         if length > max_length:
             raise DataError(dataset.path, pair.line, f"{length} tokens, over max_length {max_length}")
+        if room is not None and length > room:
+            raise DataError(dataset.path, pair.line, f"{length} tokens, over the {room} positions left in the context")
         examples.append(Example(input_ids=prompt + response, labels=[IGNORED] * len(prompt) + response))
     return examples
 

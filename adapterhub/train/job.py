@@ -44,13 +44,15 @@ class TrainJob:
         method = installed_methods().get(config.method)
         options = method.Config.load(config.options, where=f"method {method.name}")
         train, held_out = _read_sides(config)
+        shape = read_base(config.base)[1] if base is None else base.shape
+        plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
         if base is None:
-            method.plan(options, read_base(config.base)[1])  # an option the base cannot meet is named before it loads
             base = BaseModel.load(config.base, quantization=config.quantization or _default_quantization())
         _check_quantization(config, base)
         prompt_format = _prompt_format(config, base)
+        room = shape.max_positions - plan.virtual_tokens
         sides = [
-            encode(side, base.tokenizer, prompt_format, max_length=config.max_length) if side else []
+            encode(side, base.tokenizer, prompt_format, max_length=config.max_length, room=room) if side else []
             for side in (train, held_out)
         ]
         return cls(
