@@ -74,10 +74,15 @@ class IA3(Method[IA3Config]):
     in_peft = True
 
     def sites(self, config: IA3Config, shape: BaseShape) -> list[Site]:
-        targets = _targets(config, shape)
-        for ending in config.feedforward_modules if isinstance(config.feedforward_modules, tuple) else ():
-            if not any(name.endswith(ending) for name in targets):
-                raise _nothing("feedforward_modules", ending, "target module", targets, shape)
+        targets = select_modules(config.target_modules, shape, field_name="target_modules")
+        listed = config.feedforward_modules if isinstance(config.feedforward_modules, tuple) else ()
+        if listed and not any(config.scales_input(name) for name in targets):
+            leaves = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in targets}))
+            raise ConfigError(
+                f"feedforward_modules: {', '.join(map(repr, listed))} matches no target module of "
+                f"{shape.architecture}; there are: {leaves}",
+                field="feedforward_modules",
+            )
         return [_site(name, config, shape) for name in targets]
 
     def pre(self, config: IA3Config, p: Params, x: Tensor) -> Tensor:
@@ -95,14 +100,3 @@ def _site(name: str, config: IA3Config, shape: BaseShape) -> Site:
     if config.scales_input(name):
         return Site("module", {"input": Param((1, module.in_features), init="ones")}, module=name)
     return Site("module", {"output": Param((module.out_features, 1), init="ones")}, module=name)
-
-
-def _targets(config: IA3Config, shape: BaseShape) -> list[str]:
-    return select_modules(config.target_modules, shape, field_name="target_modules")
-
-
-def _nothing(field: str, wanted: str, kind: str, names: list[str], shape: BaseShape) -> ConfigError:
-    leaves = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names}))
-    return ConfigError(
-        f"{field}: {wanted!r} matches no {kind} of {shape.architecture}; there are: {leaves}", field=field
-    )
