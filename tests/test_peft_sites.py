@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,15 +10,21 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 from pydantic import Field
+from test_families import FAMILIES
 from torch import Tensor, nn
 from torch.nn import functional
+from training import assert_trains
 from transformers import AutoModelForCausalLM
 
 from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
+from adapterhub.adapter import read_folder
+from adapterhub.base import BaseModel, Quantization
 from adapterhub.errors import PluginError, UnsupportedAdapterError
 from adapterhub.method import BaseWeights
 from adapterhub.peft import peft_config, register
-from adapterhub.testing import MethodContract
+from adapterhub.plugins import Methods
+from adapterhub.testing import MethodContract, save_random_adapter, save_tokenizer
+from adapterhub.testing.equality import greedy, recording_engine, run, teacher_forced
 from adapterhub.train.examples import IGNORED, Example, collate
 from adapterhub.train.response_loss import summed_loss
 
@@ -282,6 +289,37 @@ def test_prompts_and_module_sites_train_with_gradient_checkpointing(model: Any) 
         front.enable_input_require_grads()
     assert len(gradients[0]) == 3
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_strangers_virtual_tokens_train_like_any_method(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, quantization: Quantization
+) -> None:
+    register(method := LowRankFront())
+    for module in ("training", "adapterhub.train.job"):
+        monkeypatch.setattr(f"{module}.installed_methods", lambda: Methods({method.name: method}, ()))
+    base = BaseModel.load(str(tiny_base), quantization=quantization)
+    bare = logits(base.model)
+    assert_trains(base, method.name, tmp_path / "run" / "out", rate=3e-2, options={"kind": kind})
+    assert torch.equal(logits(base.model), bare)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_virtual_tokens_on_other_families_are_those_that_are_served(family: str, tmp_path: Path, kind: str) -> None:
+    register(method := LowRankFront())
+    torch.manual_seed(0)
+    plain: Any = AutoModelForCausalLM.from_config(FAMILIES[family])  # type: ignore[no-untyped-call]
+    plain.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    base = BaseModel.load(str(tmp_path), quantization="none")
+    config = FrontConfig.load({"kind": kind}, where="test")
+    folder = save_random_adapter(tmp_path / "adapter", method, config, base.shape, scale=0.5)
+    adapters = {"sha256:a": replace(read_folder(folder), digest="sha256:a")}
+    request = greedy(range(7, 40), "sha256:a", 6)
+    with recording_engine(base, adapters, methods=Methods({method.name: method}, ())) as (engine, recorder):
+        row = run(engine, recorder, [request])[0]
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path), folder).eval()
+    torch.testing.assert_close(row.logits, teacher_forced(loaded, request, row), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ Importing this package registers them, after which `peft.get_peft_model` trains 
 """
 
 from adapterhub.peft.registry import peft_config, register, register_installed
+from adapterhub.peft.tuner import SiteTuner
 
-__all__ = ["peft_config", "register", "register_installed"]
+__all__ = ["SiteTuner", "peft_config", "register", "register_installed"]
 
 register_installed()

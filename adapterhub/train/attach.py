@@ -11,6 +11,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 from adapterhub.base import BaseModel
+from adapterhub.peft import SiteTuner
 
 
 @contextmanager
@@ -35,8 +36,11 @@ def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
     try:
         yield adapted
     finally:
-        _put_back(children)  # not PEFT's `unload`, which some of its methods refuse on a quantized base
-        vars(model).pop("peft_config", None)
+        if isinstance(adapted.base_model, SiteTuner):
+            adapted.base_model.unload()  # takes its hooks off too
+        else:
+            _put_back(children)  # not PEFT's `unload`, which some of its methods refuse on a quantized base
+            vars(model).pop("peft_config", None)
         model.config.use_cache = use_cache
         model.eval().requires_grad_(False)
 
