@@ -103,6 +103,22 @@ class Nested(Method[NoOptions]):
         return y + p["shift"]
 
 
+class OtherIds(Method[NoOptions]):
+    """The table's next row for every token, shifted: an embedding takes token ids."""
+
+    name, peft_type, Config = "other_ids", "OTHER_IDS", NoOptions
+
+    def sites(self, config: NoOptions, shape: BaseShape) -> list[Site]:
+        name = next(name for name, module in shape.modules.items() if module.kind == "embedding")
+        return [Site("module", {"shift": Param((shape.hidden_size,))}, module=name)]
+
+    def pre(self, config: NoOptions, p: Params, x: Tensor) -> Tensor:
+        return (x + 1) % 258
+
+    def post(self, config: NoOptions, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        return y + p["shift"] * (x % 2).unsqueeze(-1)
+
+
 class FrontConfig(MethodConfig):
     kind: Literal["kv", "prompt"] = "prompt"
     n: int = Field(default=3, ge=1)
@@ -146,6 +162,12 @@ class TestReplace(MethodContract):
 class TestBind(MethodContract):
     method = Direction()
     starts_as_identity = False
+
+
+class TestEmbedding(MethodContract):
+    method = OtherIds()
+    starts_as_identity = False
+    scale = 0.5
 
 
 class TestNested(MethodContract):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adapterhub.base.site_io import input_of, output_of, with_input, with_output
@@ -72,7 +73,7 @@ class Sites:
         for segment, bound in acting:
             adapter, rows = segment.adapter, _rows(x, segment)
             self._compute(
-                adapter, rows, partial(adapter.method.pre, adapter.config, bound.params, rows.to(bound.dtype))
+                adapter, rows, partial(adapter.method.pre, adapter.config, bound.params, _cast(rows, bound.dtype))
             )
         return with_input(args, kwargs, x)
 
@@ -94,9 +95,7 @@ class Sites:
         x = self._inputs.get(site.tap) if site.tap else own
         if x is None or x.shape[1] != own.shape[1]:
             raise PluginError(f"the rows of {site.tap} are not those of {site.module} in the same step")
-        x = _rows(x, segment)
-        if x.is_floating_point():  # not the token ids of an embedding
-            x = x.to(bound.dtype)
+        x = _cast(_rows(x, segment), bound.dtype)
         if site.replaces:
             return adapter.method.replace(adapter.config, bound.params, x)
         return adapter.method.post(adapter.config, bound.params, x, y.to(bound.dtype))
@@ -115,6 +114,11 @@ class Sites:
 def _rows(x: Tensor, segment: Segment) -> Tensor:
     """The segment's rows of a packed batch `[1, rows, ...]`: a view `[n, ...]`."""
     return x[0, segment.start : segment.stop]
+
+
+def _cast(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Rows as a method computes with them; the token ids of an embedding stay what they are."""
+    return rows.to(dtype) if rows.is_floating_point() else rows
 
 
 def _changes_input(adapter: ResidentAdapter) -> bool:

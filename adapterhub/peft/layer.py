@@ -65,9 +65,9 @@ class SiteLayer(SiteTensors):
         """A method's function on `[rows, features]`, given back in the shape and dtype of `like`."""
         dtype = next((tensor.dtype for tensor in p.values() if tensor.is_floating_point()), like.dtype)
         result: Tensor = function(config, p, *(_rows(tensor, dtype) for tensor in inputs))
-        wanted = (like.shape[:-1].numel(), like.shape[-1])
+        wanted = _rows(like, dtype).shape
         if result.shape != wanted:
-            raise PluginError(f"method {self.method.name!r}: gave {tuple(result.shape)} for rows of {wanted}")
+            raise PluginError(f"method {self.method.name!r}: gave {tuple(result.shape)} for rows of {tuple(wanted)}")
         return result.view(like.shape).to(like.dtype)
 
     def __getattr__(self, name: str) -> Any:
