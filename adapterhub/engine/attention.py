@@ -62,8 +62,7 @@ class AttentionMap:
         longest = max((chunk.stop for chunk in singles), default=0)
         places = write.new_zeros(len(singles), longest)
         for index, chunk in enumerate(singles):
-            assert chunk.sequence.places is not None
-            places[index, : chunk.stop] = chunk.sequence.places[: chunk.stop]
+            places[index, : chunk.stop] = chunk.places()
         lengths = write.new_tensor([chunk.stop for chunk in singles]).unsqueeze(1)
         return cls(cache, dtype, write, write.new_tensor(rows), places, lengths, spans)
 
@@ -130,8 +129,7 @@ def paged_attention(
         sinks = None if s_aux is None else s_aux.view(1, kv_heads, -1, 1)
         out[attention_map.single_rows] = attend(q, keys, values, mask, sinks).flatten(1, 2)
     for first, chunk in attention_map.spans:
-        assert chunk.sequence.places is not None
-        places = chunk.sequence.places[: chunk.stop]
+        places = chunk.places()
         count = chunk.stop - chunk.start
         keys = cache.keys[layer][places].transpose(0, 1).unsqueeze(1)
         values = cache.values[layer][places].transpose(0, 1).unsqueeze(1)

@@ -16,9 +16,12 @@ from typing import Any
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.engine.adapter_pool import AdapterPool
+from adapterhub.engine.block_pool import BlockPool
+from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.loop import Loop, Observe
+from adapterhub.engine.prefix_keys import PrefixKeys
 from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
 from adapterhub.engine.runner import Runner
@@ -53,13 +56,15 @@ class Engine:
     ) -> None:
         self.base = base
         self._methods = methods or installed_methods()
-        cache = KVCache(base.shape, kv_tokens, dtype=base.compute_dtype, device=base.device)
-        self.max_context = min(max_context or base.shape.max_positions, base.shape.max_positions, cache.capacity)
+        pool = BlockPool(max(1, kv_tokens // BLOCK_TOKENS))
+        cache = KVCache(base.shape, pool.num_blocks, dtype=base.compute_dtype, device=base.device)
+        context = min(max_context or base.shape.max_positions, base.shape.max_positions)
+        self.max_context = min(context, pool.num_blocks * BLOCK_TOKENS)
         self._pool = AdapterPool()
         self._runner = Runner(base, cache)
-        scheduler = Scheduler(cache, max_sequences=max_sequences, step_tokens=step_tokens)
+        scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=step_tokens)
         self._loop = Loop(
-            self._runner, scheduler, cache, eos=_eos_ids(base), on_end=lambda s: self._leave(s.adapter), observe=observe
+            self._runner, scheduler, pool, eos=_eos_ids(base), on_end=lambda s: self._leave(s.adapter), observe=observe
         )
         self._ids = itertools.count(1)
         self._seats = threading.BoundedSemaphore(MAX_REQUESTS)
@@ -123,7 +128,8 @@ class Engine:
         adapter = None
         try:
             adapter = self._pool.acquire(request.adapter) if request.adapter else None
-            sequence = Sequence(next(self._ids), request, adapter, on_event, list(request.prompt_ids))
+            keys = PrefixKeys(self.base.runtime_digest, adapter.kv_digest if adapter else "", request.salt)
+            sequence = Sequence(next(self._ids), request, adapter, keys, on_event, list(request.prompt_ids))
             self._check(sequence)
             self._commands.send(lambda: self._loop.add(sequence))
         except AdapterHubError:

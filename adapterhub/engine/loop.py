@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.block_pool import BlockPool
+from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.request import Event, FinishReason
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.runner import Runner
@@ -33,7 +34,7 @@ class Loop:
         self,
         runner: Runner,
         scheduler: Scheduler,
-        cache: KVCache,
+        pool: BlockPool,
         *,
         eos: frozenset[int],
         on_end: Callable[[Sequence], None],
@@ -41,7 +42,7 @@ class Loop:
     ) -> None:
         self._runner = runner
         self._scheduler = scheduler
-        self._cache = cache
+        self._pool = pool
         self._eos = eos
         self._on_end = on_end
         self._observe = observe
@@ -72,9 +73,9 @@ class Loop:
             return
         logits, routing = self._runner.run(chunks)
         self._count(chunks, routing)
-        for chunk in chunks:
-            chunk.sequence.computed = chunk.stop
-        self._extend([chunk.sequence for chunk in chunks if chunk.samples], logits, routing)
+        sampling = [chunk.sequence for chunk in chunks if chunk.samples]
+        self._scheduler.computed([chunk for chunk in chunks if chunk.sequence.slot not in routing.failed])
+        self._extend(sampling, logits, routing)
         for sequence in [chunk.sequence for chunk in chunks if chunk.sequence.slot in routing.failed]:
             self._fail(sequence, routing.failed[sequence.slot])
 
@@ -83,16 +84,17 @@ class Loop:
         return replace(
             self._stats,
             running=len(self._scheduler.running),
-            waiting=len(self._scheduler.waiting),
-            kv_tokens_free=self._cache.free,
-            kv_tokens_total=self._cache.capacity,
+            waiting=len(self._scheduler.queue),
+            preemptions=self._scheduler.preemptions,
+            reused_tokens=self._scheduler.reused_tokens,
+            kv_tokens_free=self._pool.available * BLOCK_TOKENS,
+            kv_tokens_total=self._pool.num_blocks * BLOCK_TOKENS,
         )
 
     def check_integrity(self) -> None:
-        self._cache.check_integrity()
-        held = {sequence.id for sequence in (*self._scheduler.running, *self._scheduler.waiting)}
+        self._scheduler.check_integrity()
+        held = {sequence.id for sequence in (*self._scheduler.running, *self._scheduler.queue)}
         assert held == set(self._sequences), "a request was lost"
-        assert held or self._cache.free == self._cache.capacity, "an idle engine holds KV blocks"
 
     def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
         """Give each sampled row its next token."""

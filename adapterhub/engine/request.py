@@ -37,6 +37,8 @@ class Request:
     prompt_ids: tuple[int, ...]
     adapter: str = ""
     sampling: Sampling = field(default_factory=Sampling)
+    salt: str = ""
+    """Tenants with different salts share no cached keys and values, and take turns."""
 
 
 class Event(NamedTuple):

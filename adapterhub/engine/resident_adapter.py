@@ -56,6 +56,8 @@ class ResidentAdapter:
     """Requests that hold it."""
     revoked: bool = False
     """Unloaded: takes no new request, freed when the last one ends."""
+    kv_digest: str = ""
+    """What keys and values depend on: the digest, or nothing when the adapter only acts on the head."""
     hooked: frozenset[str] = field(init=False)
     """Modules that need the engine's hooks."""
 
@@ -99,7 +101,18 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
     tensors = [tensor for bound in modules.values() for tensor in bound.params.values()]
     tensors += [tensor for tensor in (prompt, kv) if tensor is not None]
     nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
-    return ResidentAdapter(adapter.digest, method, config, modules, prompt, kv, plan.virtual_tokens, nbytes)
+    changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in modules)
+    return ResidentAdapter(
+        digest=adapter.digest,
+        method=method,
+        config=config,
+        modules=modules,
+        prompt=prompt,
+        kv=kv,
+        virtual_tokens=plan.virtual_tokens,
+        nbytes=nbytes,
+        kv_digest=adapter.digest if changes_kv else "",
+    )
 
 
 @contextmanager

@@ -9,8 +9,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from adapterhub.engine.block_table import BlockTable
+from adapterhub.engine.prefix_keys import PrefixKeys
 from adapterhub.engine.request import Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter
+
+
+class Client(NamedTuple):
+    """Whom fairness counts: an adapter's requests of one tenant."""
+
+    adapter: str
+    salt: str
 
 
 @dataclass(eq=False)
@@ -18,16 +27,22 @@ class Sequence:
     """Positions 0..v-1 are the adapter's virtual tokens, then the prompt, then what was generated."""
 
     id: int
+    """Counts up with arrival."""
     request: Request
     adapter: ResidentAdapter | None
+    keys: PrefixKeys
+    """Names of its blocks' content."""
     on_event: Callable[[Event], None]
     token_ids: list[int]
     """The prompt, then the generated tokens."""
     computed: int = 0
-    """Positions whose keys and values are in the cache; filled by the engine after each step."""
-    places: Tensor | None = None
-    """Where each position lives in the KV cache; filled on admission."""
-    cancelled: bool = False
+    """Positions whose keys and values are in the cache; filled by the scheduler after each step."""
+    table: BlockTable | None = None
+    """Its blocks; the scheduler's, while it runs."""
+
+    @property
+    def client(self) -> Client:
+        return Client(self.request.adapter, self.request.salt)
 
     @property
     def slot(self) -> int:
@@ -56,6 +71,11 @@ class Sequence:
     def phase(self) -> Literal["prefill", "decode"]:
         return "decode" if self.computed == self.length - 1 and self.num_generated else "prefill"
 
+    def position_ids(self, stop: int) -> list[int]:
+        """Ids of the positions up to `stop`; virtual tokens are -1, -2, .."""
+        virtual = self.virtual_tokens
+        return [*range(-1, -min(stop, virtual) - 1, -1), *self.token_ids[: max(stop - virtual, 0)]]
+
 
 class Chunk(NamedTuple):
     """Positions `start` to `stop` of a sequence, computed in one step."""
@@ -82,12 +102,12 @@ class Chunk(NamedTuple):
             return None
         return adapter.prompt[self.start : min(self.stop, adapter.virtual_tokens)]
 
-    def places(self) -> Tensor:
-        """Where the chunk's positions live in the KV cache."""
-        assert self.sequence.places is not None
-        return self.sequence.places[self.start : self.stop]
+    def places(self, start: int = 0) -> Tensor:
+        """Where the sequence's positions from `start` to the chunk's end live in the KV cache."""
+        assert self.sequence.table is not None
+        return self.sequence.table.places(start, self.stop)
 
 
 def cat_places(chunks: list[Chunk]) -> Tensor:
     """The places of all rows of a step, `[rows]`."""
-    return torch.cat([chunk.places() for chunk in chunks])
+    return torch.cat([chunk.places(chunk.start) for chunk in chunks])

@@ -30,5 +30,9 @@ class EngineStats:
     generated_tokens: int = 0
     running: int = 0
     waiting: int = 0
+    preemptions: int = 0
+    """Times a running sequence gave its blocks back and was put off."""
+    reused_tokens: int = 0
+    """Positions found in the prefix cache instead of computed."""
     kv_tokens_free: int = 0
     kv_tokens_total: int = 0
