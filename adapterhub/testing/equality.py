@@ -53,11 +53,16 @@ class Recorder:
 
 @contextmanager
 def recording_engine(
-    base: BaseModel, adapters: Mapping[str, Adapter], *, step_tokens: int = 256, methods: Methods | None = None
+    base: BaseModel,
+    adapters: Mapping[str, Adapter],
+    *,
+    step_tokens: int = 256,
+    kv_tokens: int = 4096,
+    methods: Methods | None = None,
 ) -> Iterator[tuple[Engine, Recorder]]:
     """An engine with these adapters resident, and what it observed."""
     recorder = Recorder()
-    with Engine(base, observe=recorder, step_tokens=step_tokens, kv_tokens=4096, methods=methods) as engine:
+    with Engine(base, observe=recorder, step_tokens=step_tokens, kv_tokens=kv_tokens, methods=methods) as engine:
         for adapter in adapters.values():
             engine.load_adapter(adapter)
         yield engine, recorder
@@ -70,7 +75,7 @@ def run(engine: Engine, recorder: Recorder, requests: list[Request]) -> list[Row
     Raises the error of the first request that failed.
     """
     inboxes = [_Inbox() for _ in requests]
-    with _held(engine):
+    with held(engine):
         ids = [engine.submit(request, inbox) for request, inbox in zip(requests, inboxes, strict=True)]
     tokens = [inbox.tokens() for inbox in inboxes]
     return [Row(tokens[i], torch.stack(recorder.rows[request_id])) for i, request_id in enumerate(ids)]
@@ -96,7 +101,7 @@ class _Inbox:
 
 
 @contextmanager
-def _held(engine: Engine) -> Iterator[None]:
+def held(engine: Engine) -> Iterator[None]:
     """The engine between two steps, so that what is submitted starts together."""
     free = threading.Event()
     engine.submit(greedy([0], "", 1), lambda _: _wait(free))
