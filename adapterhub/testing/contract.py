@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,14 +145,17 @@ class MethodContract:
             assert_equal(engine, recorder, case.requests[1:4], alone[1:4], tolerance=TOLERANCE)
 
     def test_base_rows_are_bit_for_bit_those_of_the_bare_base(self, case: ContractCase) -> None:
-        rows = {}
-        with case.engine(STEP_TOKENS) as (engine, recorder):
-            rows["mixed"] = run(engine, recorder, case.requests)
-        with recording_engine(case.base, {}, step_tokens=STEP_TOKENS, methods=case.methods) as (engine, recorder):
-            rows["bare"] = run(engine, recorder, case.bare_requests())
-        for request, mixed, bare in zip(case.requests, rows["mixed"], rows["bare"], strict=True):
-            if not request.adapter:
-                assert torch.equal(mixed.logits, bare.logits), "an adapter changed rows of the base"
+        # On int8 a row of the base is the same to the bit however a step is laid out.
+        base = BaseModel.load(str(case.base_folder), quantization="int8")
+        bare = [request for request in case.requests if not request.adapter]
+        engine = partial(recording_engine, base, step_tokens=STEP_TOKENS, methods=case.methods)
+        with engine(case.adapters) as (mixed, recorder):
+            rows = run(mixed, recorder, case.requests)
+        with engine({}) as (alone, recorder):
+            base_rows = run(alone, recorder, bare)
+        together = [row for request, row in zip(case.requests, rows, strict=True) if not request.adapter]
+        for row, base_row in zip(together, base_rows, strict=True):
+            assert torch.equal(row.logits, base_row.logits), "an adapter changed rows of the base"
 
     def test_another_base_is_refused_naming_the_first_key(self, case: ContractCase, tmp_path: Path) -> None:
         other = BaseModel.load(str(save_tiny_llama(tmp_path / "base", hidden=40, layers=2)), quantization="none")

@@ -76,15 +76,6 @@ class ContractCase:
             requests=_requests(plan, base.shape.vocab_size),
         )
 
-    def bare_requests(self) -> list[Request]:
-        """The same requests on the base, each with as many rows to prefill as it has with its adapter."""
-        prefilled = sum(site.virtual_tokens for site in self.plan.sites if site.kind == "prompt")
-        extra = {OWN: prefilled, OTHER: prefilled}
-        return [
-            replace(request, adapter="", prompt_ids=(*request.prompt_ids, *[2] * extra.get(request.adapter, 0)))
-            for request in self.requests
-        ]
-
     @contextmanager
     def engine(self, step_tokens: int) -> Iterator[tuple[Engine, Recorder]]:
         """An engine with all adapters resident."""
