@@ -4,7 +4,7 @@ from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
 from adapterhub.quiet import silence_missing_kernel
-from adapterhub.select import Names, by_pattern, check_pattern, select_modules, unmatched
+from adapterhub.select import Names, by_pattern, check_pattern, select_modules
 
 __all__ = [
     "BaseShape",
@@ -22,7 +22,6 @@ __all__ = [
     "check_pattern",
     "hookimpl",
     "select_modules",
-    "unmatched",
 ]
 
 __version__ = "0.1.0"

@@ -232,6 +232,16 @@ class Method(ABC, Generic[C]):
         """
         raise NotImplementedError
 
+    def check_training(self, config: C, shape: BaseShape, quantization: str) -> None:
+        """What a saved adapter may say and a new one should not start with, on a base held so.
+
+        Raises ConfigError naming the option that would have no effect, or no adapter to save.
+        """
+
+    def rewrites_base(self, config: C) -> bool:
+        """Whether PEFT starts by changing the base's weights; the adapter is saved for the original ones."""
+        return False
+
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
         """What the other functions get as `p` when serving: derived tensors, made once at load."""
         return p

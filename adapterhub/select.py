@@ -9,7 +9,7 @@ as long as another one matches: such lists are written for several families of m
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from adapterhub.errors import ConfigError
@@ -57,11 +57,6 @@ def select_modules(
     if not found:
         raise _nothing(wanted, shape, field_name, kinds, excluded=bool(named))
     return found
-
-
-def unmatched(wanted: Iterable[str], names: Collection[str]) -> list[str]:
-    """The entries of a list of names that are neither one of `names` nor the end of one."""
-    return [entry for entry in wanted if not any(_ends(name, entry) for name in names)]
 
 
 def check_pattern(pattern: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,12 @@ from adapterhub.peft import SiteTuner
 
 
 @contextmanager
-def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
-    """A fresh adapter of `config` on `base`, whose own weights stay frozen.
+def attached(base: BaseModel, config: PeftConfig, *, rewritten: Collection[str] = ()) -> Iterator[PeftModel]:
+    """A fresh adapter of `config` on `base`, which is given back to the bit.
 
     Nothing of the base is cast, as k-bit preparation would: its norms and embeddings keep their
-    dtype, and the adapter's tensors are in fp32.
+    dtype, and the adapter's tensors are in fp32. Kept aside meanwhile are the weights of the modules
+    that the adapter's start rewrites, and the base's own biases where they learn.
     """
     model: Any = base.model
     chosen: Any = config
@@ -27,20 +28,30 @@ def attached(base: BaseModel, config: PeftConfig) -> Iterator[PeftModel]:
         chosen.tokenizer_name_or_path = base.tokenizer.name_or_path
     use_cache = model.config.use_cache
     children = {module: list(module.named_children()) for module in model.modules()}
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
-        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False but the target module is `Conv1D`")
-        adapted: Any = get_peft_model(model, config)
+    own = list(model.parameters())
+    kept = {weight: weight.data.clone() for name in rewritten for weight in model.get_submodule(name).parameters()}
+    adapted: Any = None
     try:
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to (False|True) but the target module")
+            # Its notes on merging, which is never done here.
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+            warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer")
+            adapted = get_peft_model(model, config)
+        kept |= {parameter: parameter.data.clone() for parameter in own if parameter.requires_grad}
         yield adapted
     finally:
-        if isinstance(adapted.base_model, SiteTuner):
+        if adapted is not None and isinstance(adapted.base_model, SiteTuner):
             adapted.base_model.unload()  # takes its hooks off too
         else:
             _put_back(children)  # not PEFT's `unload`, which some of its methods refuse on a quantized base
             vars(model).pop("peft_config", None)
+        for weight, value in kept.items():
+            weight.data = value
+            weight.grad = None
         model.config.use_cache = use_cache
         model.eval().requires_grad_(False)
 

@@ -46,8 +46,10 @@ class TrainJob:
         train, held_out = _read_sides(config)
         shape = read_base(config.base)[1] if base is None else base.shape
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
+        quantization = config.quantization or _default_quantization() if base is None else base.quantization
+        method.check_training(options, shape, quantization)
         if base is None:
-            base = BaseModel.load(config.base, quantization=config.quantization or _default_quantization())
+            base = BaseModel.load(config.base, quantization=quantization)
         _check_quantization(config, base)
         prompt_format = _prompt_format(config, base)
         room = shape.max_positions - plan.virtual_tokens
@@ -65,6 +67,12 @@ class TrainJob:
             held_out=sides[1],
             data=_record(train, held_out),
         )
+
+    def rewritten(self) -> list[str]:
+        """The modules whose weights the adapter's start rewrites."""
+        if not self.method.rewrites_base(self.options):
+            return []
+        return [site.module for site in self.method.plan(self.options, self.base.shape).sites if site.module]
 
 
 def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset | None]:

@@ -17,6 +17,7 @@ from adapterhub.train.job import TrainJob
 from adapterhub.train.response_loss import mean_loss
 from adapterhub.train.result import Progress, TrainResult
 from adapterhub.train.save import save
+from adapterhub.train.start import start_kept
 
 
 def train(
@@ -35,11 +36,15 @@ def train(
     if job.held_out:
         evaluations["validation_loss_before"] = _validate(job, job.base.model)
     torch.manual_seed(config.seed)
-    with attached(job.base, peft_config(job.method, job.options)) as model:
+    rewritten = job.rewritten()
+    with (
+        attached(job.base, peft_config(job.method, job.options), rewritten=rewritten) as model,
+        start_kept(model, needed=bool(rewritten)) as start,
+    ):
         fitted = fit(job, model, progress)
         if job.held_out:
             evaluations["validation_loss_after"] = _validate(job, model)
-        adapter = save(job, model, into, steps=len(fitted.losses), evaluations=evaluations)
+        adapter = save(job, model, into, start=start, steps=len(fitted.losses), evaluations=evaluations)
     return TrainResult(
         folder=into,
         adapter=adapter,

@@ -30,6 +30,7 @@ from adapterhub import (
 )
 from adapterhub.method import BaseWeights, ModuleKind
 from adapterhub_lora.config import LoraConfig
+from adapterhub_lora.training import check_names, check_rewriting, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +84,17 @@ class Lora(Method[LoraConfig]):
             elif config.bias == "all" and module.bias:
                 sites.append(Site("module", {"bias": Param((module.out_features,))}, module=name))
         return sites
+
+    def check_training(self, config: LoraConfig, shape: BaseShape, quantization: str) -> None:
+        """Every name matches something, and a start that rewrites the base can be converted."""
+        check_names(config, shape, TARGETS)
+        if config.rewrites_base:
+            check_rewriting(config, self.sites(config, shape), shape, quantization)
+        elif quantization != "none":
+            check_whole(self.sites(config, shape), shape, quantization)
+
+    def rewrites_base(self, config: LoraConfig) -> bool:
+        return config.rewrites_base
 
     def bind(self, config: LoraConfig, site: Site, p: Params, base: BaseWeights) -> Params:
         """All of a site in few tensors: y' = scale * y + B(A x) + shift, or the module's own weight."""
