@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "pb", "tasks"},
     {"method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs"},
-    {"plugins", "store"},
+    {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
     {"train", "engine", "client"},
@@ -26,7 +26,7 @@ ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {
     for rank, name in enumerate(("method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs"))
 }
 """Single modules of one floor, in the order they may import each other."""
-WITHOUT_TORCH = {"errors", "quiet", "config", "pb", "tasks", "store", "client", "cli", "hookspecs"}
+WITHOUT_TORCH = {"errors", "quiet", "config", "pb", "tasks", "store", "client", "cli", "hookspecs", "scaffold"}
 PUBLIC = {"adapterhub", "adapterhub.method"}
 """What a plugin may import."""
 

@@ -10,8 +10,17 @@ from pathlib import Path
 import click
 import pytest
 
-from adapterhub.errors import MethodNotFoundError, UnsupportedAdapterError
-from adapterhub.plugins import GROUP, installed_methods, load_commands, load_methods
+from adapterhub.errors import ConfigError, MethodNotFoundError, UnsupportedAdapterError
+from adapterhub.plugins import (
+    COMMANDS_GROUP,
+    GROUP,
+    VARIABLE,
+    PluginStatus,
+    find,
+    installed_methods,
+    load_commands,
+    load_methods,
+)
 
 METHOD = """
 from adapterhub import Method, MethodConfig, hookimpl
@@ -64,7 +73,7 @@ def scale(name: str = "scale", peft_type: str = "SCALE") -> str:
 def test_a_plugin_adds_its_method(plugin: Plugin) -> None:
     methods = load_methods((plugin("good", scale()),))
     assert methods.get("scale") is methods.for_peft_type("SCALE")
-    assert methods.plugins[0].error == ""
+    assert methods.plugins == (PluginStatus("good", "", "", ("register_methods",), ("scale",)),)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +85,8 @@ def test_a_plugin_adds_its_method(plugin: Plugin) -> None:
         ("def (", "SyntaxError"),
         (TYPO.format(noun="method"), "unknown hook 'register_methods_'"),
         (WRONG_ARGUMENT.format(noun="method"), "registry"),
+        (scale("half", "HALF").replace("@hookimpl", ""), "implement register_methods (is @hookimpl missing?)"),
+        (COMMAND.format(name="greet"), "'adapterhub' is for plugins that implement register_methods (has register_com"),
         (METHOD.format(name="half", peft_type="HALF") + SECOND_FAILS, "AttributeError"),
         (METHOD.format(name="scale", peft_type="OTHER"), "method 'scale' (OTHER) is already registered"),
         (METHOD.format(name="other", peft_type="SCALE"), "method 'other' (SCALE) is already registered"),
@@ -86,6 +97,21 @@ def test_a_broken_plugin_is_left_out_with_its_reason(plugin: Plugin, source: str
     good, broken = methods.plugins
     assert (good.error, list(methods.by_name)) == ("", ["scale"])
     assert reason in broken.error
+    assert broken.methods == ()
+
+
+def test_no_stranger_takes_the_name_of_a_built_in_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_lora.py").write_text(scale("lora", "LORA"))
+    metadata = tmp_path / "a_lora-2.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: a_lora\nVersion: 2.0\n")
+    (metadata / "entry_points.txt").write_text("[adapterhub]\na_lora = a_lora\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    methods = load_methods(find(GROUP).used)
+    assert type(methods.get("lora")).__module__ == "adapterhub_lora.method"
+    (broken,) = (plugin for plugin in methods.plugins if plugin.error)
+    assert (broken.name, broken.distribution, broken.version) == ("a_lora", "a_lora", "2.0")
+    assert "method 'lora' (LORA) is already registered" in broken.error
 
 
 def test_an_unknown_method_names_the_known_and_the_broken(plugin: Plugin) -> None:
@@ -108,11 +134,37 @@ def test_the_built_in_methods_come_through_the_same_door() -> None:
     assert all(status.distribution == "adapterhub" for status in methods.plugins if status.name == "lora")
 
 
+def test_the_variable_names_the_plugins_that_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, " serve, lora ,")
+    methods = installed_methods()
+    assert set(methods.by_name) == {"lora"}
+    assert {"bottleneck", "prompt_tuning"} <= set(methods.switched_off)
+    with pytest.raises(MethodNotFoundError, match=r"known: lora\); switched off by ADAPTERHUB_PLUGINS: bottleneck, "):
+        methods.get("bottleneck")
+    assert [point.name for point in find(COMMANDS_GROUP).used] == ["serve"]
+
+
+def test_the_empty_variable_switches_every_plugin_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    assert installed_methods().by_name == {}
+    assert find(COMMANDS_GROUP).switched_off == ("serve",)
+    assert load_commands() == ([], [])
+
+
+def test_a_name_that_is_not_installed_is_refused_listing_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "lora,botleneck")
+    for look in (installed_methods, load_commands):
+        with pytest.raises(
+            ConfigError, match=r"PLUGINS: no plugin 'botleneck'; did you mean 'bottleneck'\? \(installed"
+        ):
+            look()
+
+
 def test_a_plugin_adds_its_verb(plugin: Plugin) -> None:
     commands, (status,) = load_commands((plugin("good", COMMAND.format(name="greet")),))
     assert [command.name for command in commands] == ["greet"]
     assert isinstance(commands[0], click.Command)
-    assert status.error == ""
+    assert status == PluginStatus("good", "", "", ("register_commands",), verbs=("greet",))
 
 
 @pytest.mark.parametrize(

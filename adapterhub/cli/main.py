@@ -17,12 +17,13 @@ import click
 from adapterhub import __version__
 from adapterhub.cli.output import printable
 from adapterhub.errors import AdapterHubError
-from adapterhub.plugins import load_commands
+from adapterhub.plugins import VARIABLE, load_commands
 
 VERBS = (
     "demo",
     "generate",
     "ls",
+    "plugins",
     "show",
     "train",
 )
@@ -43,12 +44,17 @@ class Verbs(click.Group):
         command: click.Command = import_module(f"adapterhub.cli.{cmd_name}").command
         return command
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Around all else: `--help` looks for plugins before there is anything to invoke."""
+        try:
+            return super().main(*args, **options)
+        except AdapterHubError as error:
+            click.echo(f"error: {printable(str(error))}", err=True)
+            sys.exit(error.exit_code)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except AdapterHubError as error:
-            click.echo(f"error: {printable(str(error))}", err=True)
-            ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             ctx.exit(INTERRUPTED)
 
@@ -62,8 +68,22 @@ class Verbs(click.Group):
         return {str(command.name): command for command in commands}
 
 
+def _switch_off(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        os.environ[VARIABLE] = ""
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="adapterhub")
+@click.option(
+    "--no-plugins",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_switch_off,
+    help=f"Use no plugin, as with {VARIABLE}= in the environment; {VARIABLE}=a,b uses these only. "
+    "The built-in methods and the verb `serve` are plugins too.",
+)
 def cli() -> None:
     """Train, store and serve parameter-efficient fine-tuning adapters over one frozen base model."""
 

@@ -1,0 +1,24 @@
+"""Finding plugins and what they register.
+
+Every plugin is loaded alone: one that cannot be imported, registers a taken name or implements a
+hook that does not exist is recorded with its reason and left out, and the rest works. Hooks are
+called once, here; pluggy is never called while serving.
+"""
+
+from adapterhub.plugins.commands import load_commands
+from adapterhub.plugins.found import COMMANDS_GROUP, GROUP, VARIABLE, Found, find
+from adapterhub.plugins.methods import Methods, installed_methods, load_methods
+from adapterhub.plugins.plugin_status import PluginStatus
+
+__all__ = [
+    "COMMANDS_GROUP",
+    "GROUP",
+    "VARIABLE",
+    "Found",
+    "Methods",
+    "PluginStatus",
+    "find",
+    "installed_methods",
+    "load_commands",
+    "load_methods",
+]

@@ -1,0 +1,57 @@
+"""Which installed plugins are used: all, or those that `ADAPTERHUB_PLUGINS` names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from adapterhub.errors import ConfigError, did_you_mean
+
+GROUP = "adapterhub"
+"""Entry points of methods and the rest; loaded when a verb needs them."""
+COMMANDS_GROUP = "adapterhub.commands"
+"""Entry points of verbs; these modules import without torch."""
+VARIABLE = "ADAPTERHUB_PLUGINS"
+"""Names of plugins with commas between: only these are used, and none when it is empty; unset, all are."""
+OWN = "adapterhub"
+"""The project's own distribution."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The installed plugins of one group, by their entry points."""
+
+    used: tuple[EntryPoint, ...]
+    """In the order they are loaded in."""
+    switched_off: tuple[str, ...] = ()
+
+
+def find(group: str) -> Found:
+    """The plugins of one group. Raises ConfigError when the variable names one that is not installed."""
+    points = tuple(entry_points(group=group))
+    if (value := os.environ.get(VARIABLE)) is None:
+        return Found(in_order(points))
+    wanted = {name.strip() for name in value.split(",") if name.strip()}
+    installed = {point.name for each in (GROUP, COMMANDS_GROUP) for point in entry_points(group=each)}
+    if unknown := sorted(wanted - installed):
+        there = ", ".join(sorted(installed)) or "none"
+        raise ConfigError(
+            f"{VARIABLE}: no plugin {unknown[0]!r}{did_you_mean(unknown[0], installed)} (installed: {there})",
+            field=VARIABLE,
+        )
+    return Found(
+        in_order(point for point in points if point.name in wanted),
+        tuple(sorted({point.name for point in points} - wanted)),
+    )
+
+
+def in_order(points: Iterable[EntryPoint]) -> tuple[EntryPoint, ...]:
+    """The project's own first, so that no stranger takes a name of theirs; then by name."""
+    return tuple(sorted(points, key=lambda point: (distribution(point)[0] != OWN, point.name)))
+
+
+def distribution(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution a plugin comes from; empty when it has none."""
+    return (point.dist.name, point.dist.version) if point.dist else ("", "")

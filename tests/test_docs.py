@@ -1,0 +1,45 @@
+"""What there is, is documented; what is documented, is there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from adapterhub import hookspecs
+from adapterhub.plugins import COMMANDS_GROUP, GROUP, VARIABLE
+
+ROOT = Path(__file__).parent.parent
+PAGES = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
+HOOKS = {
+    name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f"{hookspecs.hookspec.project_name}_spec")
+}
+
+
+def test_hooks_are_found() -> None:
+    assert {"register_commands", "register_methods"} <= set(HOOKS)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_documented_as_it_is_called(name: str) -> None:
+    arguments = ", ".join(inspect.signature(HOOKS[name]).parameters)
+    assert f"`{name}({arguments})`" in PAGES["plugins.md"]
+    assert HOOKS[name].__doc__
+
+
+def test_every_hook_in_the_docs_exists() -> None:
+    assert set(re.findall(r"`(register_\w+)\(", "".join(PAGES.values()))) <= set(HOOKS)
+
+
+def test_the_groups_and_the_variable_are_documented() -> None:
+    assert all(f"`{name}" in PAGES["plugins.md"] for name in (GROUP, COMMANDS_GROUP, VARIABLE))
+
+
+def test_every_page_is_linked_from_the_readme_and_links_lead_somewhere() -> None:
+    pages = {"README.md": (ROOT / "README.md").read_text()} | {f"docs/{name}": text for name, text in PAGES.items()}
+    assert all(f"]({name})" in pages["README.md"] for name in pages if name != "README.md")
+    for page, text in pages.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links {target}"
