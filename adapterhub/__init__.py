@@ -3,6 +3,7 @@
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
+from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules
 
@@ -17,6 +18,7 @@ __all__ = [
     "Params",
     "Plan",
     "Site",
+    "TrainPreset",
     "UnsupportedAdapterError",
     "by_pattern",
     "check_pattern",

@@ -18,7 +18,7 @@ hookimpl = pluggy.HookimplMarker("adapterhub")
 
 @hookspec
 def register_methods(register: Register) -> None:
-    """Register PEFT methods: call `register(method)` once for each."""
+    """Register PEFT methods, and presets to train them by: call `register(method)` once for each."""
 
 
 @hookspec

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Sel
 
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
+from adapterhub.preset import TrainPreset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -291,7 +292,7 @@ class Method(ABC, Generic[C]):
         return Plan(sites, keys)
 
 
-Register = Callable[[Method[Any]], None]
+Register = Callable[[Method[Any] | TrainPreset], None]
 
 
 def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None:

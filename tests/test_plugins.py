@@ -34,6 +34,13 @@ class Scale(Method[MethodConfig]):
 def register_methods(register):
     register(Scale())
 """
+PRESET = """
+from adapterhub import TrainPreset, hookimpl
+
+@hookimpl
+def register_methods(register):
+    register(TrainPreset("{name}", method="scale"))
+"""
 COMMAND = """
 import click
 from adapterhub import hookimpl
@@ -76,6 +83,16 @@ def test_a_plugin_adds_its_method(plugin: Plugin) -> None:
     assert methods.plugins == (PluginStatus("good", "", "", ("register_methods",), ("scale",)),)
 
 
+def test_a_preset_trains_a_method_and_serves_nothing(plugin: Plugin) -> None:
+    methods = load_methods((plugin("a_good", scale()), plugin("fast", PRESET.format(name="fast_scale"))))
+    assert [preset.method for preset in map(methods.for_training, ("fast_scale", "scale"))] == ["scale", "scale"]
+    assert (list(methods.by_name), list(methods.presets)) == (["scale"], ["fast_scale"])
+    with pytest.raises(
+        MethodNotFoundError, match=r"'fast_scal'; did you mean 'fast_scale'\? \(known: fast_scale, scale"
+    ):
+        methods.for_training("fast_scal")
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -90,6 +107,7 @@ def test_a_plugin_adds_its_method(plugin: Plugin) -> None:
         (METHOD.format(name="half", peft_type="HALF") + SECOND_FAILS, "AttributeError"),
         (METHOD.format(name="scale", peft_type="OTHER"), "method 'scale' (OTHER) is already registered"),
         (METHOD.format(name="other", peft_type="SCALE"), "method 'other' (SCALE) is already registered"),
+        (PRESET.format(name="scale"), "preset 'scale': the name is already registered"),
     ],
 )
 def test_a_broken_plugin_is_left_out_with_its_reason(plugin: Plugin, source: str, reason: str) -> None:

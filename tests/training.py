@@ -43,14 +43,18 @@ def assert_trains(base: BaseModel, method: str, into: Path, *, rate: float, opti
     assert result.loss_after is not None
     assert result.loss_after < 0.95 * result.loss_before
 
-    chosen = installed_methods().get(method)
+    chosen = installed_methods().get(installed_methods().for_training(method).method)
     adapter = read_folder(into)
     plan = chosen.plan(chosen.Config.load(options, where="test"), base.shape)
     assert {key: header.shape for key, header in adapter.tensors.items()} == plan.shapes()
     assert {header.dtype for header in adapter.tensors.values()} == {"F32"}
     provenance = adapter.provenance
     assert provenance is not None
-    assert (provenance.method, provenance.base, provenance.quantization) == (method, base.record, base.quantization)
+    assert (provenance.method, provenance.base, provenance.quantization) == (
+        chosen.name,
+        base.record,
+        base.quantization,
+    )
     assert str(into.parent.parent) not in (into / CONFIG_FILE).read_text()
 
     dataset = read_dataset(into.parent / "colors.jsonl")

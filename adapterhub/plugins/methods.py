@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -14,6 +14,7 @@ from adapterhub.method import Method
 from adapterhub.plugins.found import GROUP, VARIABLE, distribution, find, in_order
 from adapterhub.plugins.load import load
 from adapterhub.plugins.plugin_status import PluginStatus
+from adapterhub.preset import TrainPreset
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,25 @@ class Methods:
 
     by_name: Mapping[str, Method[Any]]
     plugins: tuple[PluginStatus, ...]
+    presets: Mapping[str, TrainPreset] = field(default_factory=dict)
+    """Methods trained in a set way, by names that no method has; they serve nothing themselves."""
     switched_off: tuple[str, ...] = ()
     """Installed plugins that ADAPTERHUB_PLUGINS does not name."""
 
     def get(self, name: str) -> Method[Any]:
         """The method of that name. Raises MethodNotFoundError listing the known ones."""
         if name not in self.by_name:
-            known = ", ".join(sorted(self.by_name)) or "none"
+            names = sorted((*self.by_name, *self.presets))
+            known = ", ".join(names) or "none"
             raise MethodNotFoundError(
-                f"unknown method {name!r}{did_you_mean(name, self.by_name)} (known: {known}){self._left_out()}",
+                f"unknown method {name!r}{did_you_mean(name, names)} (known: {known}){self._left_out()}",
                 resource=name,
             )
         return self.by_name[name]
+
+    def for_training(self, name: str) -> TrainPreset:
+        """How `name`, a preset or a method, is trained. Raises MethodNotFoundError listing the known ones."""
+        return self.presets.get(name) or TrainPreset(name, method=self.get(name).name)
 
     def for_peft_type(self, peft_type: str) -> Method[Any]:
         """The method that serves a `peft_type`. Raises UnsupportedAdapterError listing the served ones."""
@@ -70,21 +78,32 @@ def _installed(variable: str | None) -> Methods:
 def load_methods(found: Iterable[EntryPoint], *, switched_off: tuple[str, ...] = ()) -> Methods:
     """Load plugins from entry points and collect the methods they register."""
     by_name: dict[str, Method[Any]] = {}
+    presets: dict[str, TrainPreset] = {}
     statuses = []
     for point in in_order(found):
-        registered: dict[str, Method[Any]] = {}
+        registered: dict[str, Method[Any] | TrainPreset] = {}
 
-        def register(method: Method[Any], into: dict[str, Method[Any]] = registered) -> None:
-            taken = by_name | into
-            if method.name in taken or any(method.peft_type == other.peft_type for other in taken.values()):
-                raise ValueError(f"method {method.name!r} ({method.peft_type}) is already registered")
-            into[method.name] = method
+        def register(found: Method[Any] | TrainPreset, into: dict[str, Method[Any] | TrainPreset] = registered) -> None:
+            _refuse_taken(found, by_name | presets | into)
+            into[found.name] = found
 
         loaded = load(point, "register_methods", register)
         if loaded.error:
             registered.clear()
-        by_name.update(registered)
+        by_name.update((name, found) for name, found in registered.items() if isinstance(found, Method))
+        presets.update((name, found) for name, found in registered.items() if isinstance(found, TrainPreset))
         statuses.append(
             PluginStatus(point.name, *distribution(point), loaded.hooks, methods=tuple(registered), error=loaded.error)
         )
-    return Methods(by_name, tuple(statuses), switched_off)
+    return Methods(by_name, tuple(statuses), presets, switched_off)
+
+
+def _refuse_taken(found: Method[Any] | TrainPreset, taken: Mapping[str, Method[Any] | TrainPreset]) -> None:
+    """Raises ValueError for a name that is taken, and for a second method that would serve the same adapters."""
+    if isinstance(found, TrainPreset):
+        if found.name in taken:
+            raise ValueError(f"preset {found.name!r}: the name is already registered")
+        return
+    served = {other.peft_type for other in taken.values() if isinstance(other, Method)}
+    if found.name in taken or found.peft_type in served:
+        raise ValueError(f"method {found.name!r} ({found.peft_type}) is already registered")

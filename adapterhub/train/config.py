@@ -19,7 +19,7 @@ class TrainConfig(Config):
     base: str
     """The base model: a built-in name, a folder, or a Hub id (org/name[@revision])."""
     method: str = "lora"
-    """The adapter's method."""
+    """The adapter's method, or a preset to train one by, such as qlora."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The method's own options."""
     data: Path
@@ -29,7 +29,7 @@ class TrainConfig(Config):
     validation_share: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the prompts held out when there is no validation file; 0 trains on all."""
     quantization: TrainQuantization | None = None
-    """How the frozen base is held: none or nf4. By default nf4 on CUDA and none on the CPU."""
+    """How the frozen base is held: none or nf4. By default as a preset needs it; else nf4 on CUDA, none on the CPU."""
     prompt_format: FormatKind | None = None
     """raw or chat. By default chat where the base has a chat template."""
     system_prompt: str | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from peft import PeftModel
@@ -43,13 +45,17 @@ def fit(job: TrainJob, model: PeftModel, progress: Progress | None = None) -> Fi
         )
         trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
         started = time.perf_counter()
-        trainer.train()
+        with _checkpoints(job.base.model, wanted=job.preset.gradient_checkpointing):
+            trainer.train()
         seconds = time.perf_counter() - started
     return Fit(tuple(log.losses), int(trainer.state.num_input_tokens_seen), seconds)
 
 
 def _arguments(job: TrainJob, scratch: str) -> TrainingArguments:
-    config = job.config
+    config, preset = job.config, job.preset
+    chosen: dict[str, Any] = (
+        {"optim": preset.cuda_optimizer} if preset.cuda_optimizer and job.base.device.type == "cuda" else {}
+    )
     return TrainingArguments(
         output_dir=scratch,
         num_train_epochs=config.epochs,
@@ -70,7 +76,27 @@ def _arguments(job: TrainJob, scratch: str) -> TrainingArguments:
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        **chosen,
     )
+
+
+@contextmanager
+def _checkpoints(model: Any, *, wanted: bool) -> Iterator[None]:
+    """Layers compute their activations again in the backward pass, where that is wanted.
+
+    transformers makes what goes into the first layer require a gradient too, as k-bit preparation
+    does. Done here and not by the Trainer, which leaves both on the model.
+    """
+    if not wanted:
+        yield
+        return
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # before 5.23
+    getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        getattr(model, f"{kind}_checkpointing_disable")()
+        model.disable_input_require_grads()
 
 
 class _ResponseTrainer(Trainer):

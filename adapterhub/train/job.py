@@ -7,10 +7,11 @@ from typing import Any, Self, get_args
 
 import torch
 
-from adapterhub.base import BaseModel, read_base
+from adapterhub.base import BaseModel, Quantization, read_base
 from adapterhub.errors import ConfigError
 from adapterhub.method import Method, MethodConfig
 from adapterhub.plugins import installed_methods
+from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.dataset import Dataset, read_dataset
@@ -25,6 +26,8 @@ class TrainJob:
     """Settings, method, base and examples of one run."""
 
     config: TrainConfig
+    preset: TrainPreset
+    """The one that `config.method` names, or the bare method of that name."""
     method: Method[Any]
     options: MethodConfig
     base: BaseModel
@@ -41,16 +44,18 @@ class TrainJob:
 
         Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
         """
-        method = installed_methods().get(config.method)
+        methods = installed_methods()
+        preset = methods.for_training(config.method)
+        method = methods.get(preset.method)
         options = method.Config.load(config.options, where=f"method {method.name}")
         train, held_out = _read_sides(config)
         shape = read_base(config.base)[1] if base is None else base.shape
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
-        quantization = config.quantization or _default_quantization() if base is None else base.quantization
+        quantization = _quantization(config, preset) if base is None else base.quantization
+        _check_quantization(config, preset, quantization)
         method.check_training(options, shape, quantization)
         if base is None:
             base = BaseModel.load(config.base, quantization=quantization)
-        _check_quantization(config, base)
         prompt_format = _prompt_format(config, base)
         room = shape.max_positions - plan.virtual_tokens
         sides = [
@@ -59,6 +64,7 @@ class TrainJob:
         ]
         return cls(
             config=config,
+            preset=preset,
             method=method,
             options=options,
             base=base,
@@ -99,18 +105,18 @@ def _prompt_format(config: TrainConfig, base: BaseModel) -> PromptFormat:
     return PromptFormat.of(base.tokenizer, kind, config.system_prompt)
 
 
-def _default_quantization() -> TrainQuantization:
-    return "nf4" if torch.cuda.is_available() else "none"
+def _quantization(config: TrainConfig, preset: TrainPreset) -> Quantization:
+    """As asked, or as the preset needs it; else by the device."""
+    return config.quantization or preset.quantization or ("nf4" if torch.cuda.is_available() else "none")
 
 
-def _check_quantization(config: TrainConfig, base: BaseModel) -> None:
-    if base.quantization not in TRAINABLE:
-        raise ConfigError(
-            f"quantization: no gradient passes an {base.quantization} base (accepted: {', '.join(TRAINABLE)})",
-            field="quantization",
-        )
-    if config.quantization not in (None, base.quantization):
-        raise ConfigError(
-            f"quantization: {config.quantization!r} asked for, the given base is {base.quantization!r}",
-            field="quantization",
-        )
+def _check_quantization(config: TrainConfig, preset: TrainPreset, quantization: Quantization) -> None:
+    problem = ""
+    if quantization not in TRAINABLE:
+        problem = f"no gradient passes an {quantization} base (accepted: {', '.join(TRAINABLE)})"
+    elif config.quantization not in (None, quantization):
+        problem = f"{config.quantization!r} asked for, the given base is {quantization!r}"
+    elif preset.quantization not in (None, quantization):
+        problem = f"{preset.name} needs a base held as {preset.quantization}, not {quantization!r}"
+    if problem:
+        raise ConfigError(f"quantization: {problem}", field="quantization")

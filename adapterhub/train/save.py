@@ -75,13 +75,14 @@ def _portable(config: PeftConfig, values: dict[str, Any], job: TrainJob) -> dict
 
 def _provenance(job: TrainJob, steps: int, evaluations: dict[str, float]) -> Provenance:
     settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
+    preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
     return Provenance(
         method=job.method.name,
         base=job.base.record,
         quantization=job.base.quantization,
         prompt_format=job.prompt_format,
         data=job.data,
-        training={"objective": "sft", "steps": steps, **settings},
+        training={"objective": "sft", "steps": steps, **preset, **settings},
         evaluations=evaluations,
         versions={name: version(name) for name in LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
