@@ -145,6 +145,8 @@ def with_tensors(case: LoraCase, folder: Path, changes: dict[str, torch.Tensor])
         ("init_lora_weights", "corda"),
         ("init_lora_weights", "loftq"),
         ("init_lora_weights", "lora_ga"),
+        ("init_lora_weights", "a_start_of_tomorrow"),
+        ("modules_to_save", ["lm_head("]),
         ("bias", "some"),
         ("r", 0),
         ("rank_pattern", {"q_proj": 0}),

@@ -23,6 +23,9 @@ class TestLora(MethodContract):
     options = (
         {"r": 4},
         {"r": 3, "lora_alpha": 7, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]},
+        {"use_dora": True, "target_modules": ["q_proj", "up_proj", "lm_head"]},
+        {"target_modules": ["embed_tokens", "v_proj"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
         {"r": 4, "use_dora": True, "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"1.mlp.up_proj": 3}},
         {"r": 2, "target_modules": ["embed_tokens", "v_proj"], "modules_to_save": ["lm_head"]},
     )

@@ -85,6 +85,11 @@ class IA3(Method[IA3Config]):
             )
         return [_site(name, config, shape) for name in targets]
 
+    def check_training(self, config: IA3Config, shape: BaseShape, quantization: str) -> None:
+        """A name that matches nothing is usual in a saved list and a slip in a new one."""
+        for name in config.target_modules if isinstance(config.target_modules, tuple) else ():
+            select_modules((name,), shape, field_name="target_modules")
+
     def pre(self, config: IA3Config, p: Params, x: Tensor) -> Tensor:
         return x * p["input"].flatten() if "input" in p else x
 

@@ -14,6 +14,8 @@ from adapterhub import MethodConfig, Names, UnsupportedAdapterError, by_pattern,
 MAX_RANK = 4096
 REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Starts that change the base's weights: a trained adapter is right on the changed base only."""
+SILENT = ("gaussian", "orthogonal", "eva", "mica")
+"""Starts that leave the base alone: what was trained is plain LoRA."""
 STARTS = r"^(gaussian|orthogonal|olora|pissa|pissa_niter_\d+)$"
 
 
@@ -83,10 +85,15 @@ class LoraConfig(MethodConfig):
         Raises UnsupportedAdapterError naming the first option that has an effect we do not serve.
         """
         start = values.get("init_lora_weights")
-        if isinstance(start, str) and start.startswith(REWRITING):
+        if isinstance(start, str) and start.lower().startswith(REWRITING):
             raise UnsupportedAdapterError(
                 f"{where}: option init_lora_weights={start!r} changed the base it was trained on; need the adapter "
                 "converted to the original base (PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
+            )
+        if isinstance(start, str) and start.lower() not in SILENT:
+            raise UnsupportedAdapterError(
+                f"{where}: option init_lora_weights={start!r} may have changed the base it was trained on "
+                f"(served: true, false, {', '.join(SILENT)})"
             )
         return super().from_peft({"lora_alpha": 8, "target_modules": None, **values}, where=where)
 
@@ -98,6 +105,14 @@ class LoraConfig(MethodConfig):
     @classmethod
     def _readable(cls, value: Names | None) -> Names | None:
         return check_pattern(value) if isinstance(value, str) else value
+
+    @field_validator("layers_pattern", "modules_to_save")
+    @classmethod
+    def _all_readable(cls, value: Names | None) -> Names | None:
+        """PEFT takes each name of these for a regular expression."""
+        for name in (value,) if isinstance(value, str) else value or ():
+            check_pattern(name)
+        return value
 
     @field_validator("rank_pattern", "alpha_pattern")
     @classmethod
