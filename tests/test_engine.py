@@ -326,7 +326,7 @@ def test_a_method_that_raises_at_load_is_named_and_the_engine_lives(
     with Engine(base, methods=strangers, kv_tokens=1024) as engine:
         with pytest.raises(PluginError, match="method 'raises': ZeroDivisionError: oops"):
             engine.load_adapter(replace(made, config={**made.config, "at": at}))
-        assert engine.adapters() == []
+        assert [status.tier for status in engine.adapters()] == ["failed"]
         assert engine.generate([Request(PROMPT, sampling=options(2))])[0].finish_reason == "length"
         engine.check_integrity()
 

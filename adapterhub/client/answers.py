@@ -85,6 +85,10 @@ class Stats(NamedTuple):
     waiting: int
     kv_tokens_free: int
     kv_tokens_total: int
+    loading: int
+    preemptions: int
+    reused_tokens: int
+    evictions: int
 
     @classmethod
     def of(cls, message: server_pb2.Stats) -> Self:

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from adapterhub.adapter import Adapter
@@ -21,13 +21,13 @@ from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.loop import Loop, Observe
-from adapterhub.engine.prefix_keys import PrefixKeys
 from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Sequence
 from adapterhub.engine.stats import AdapterStatus, EngineStats
+from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError, QueueFullError
 from adapterhub.plugins import Methods, installed_methods
 
@@ -39,7 +39,8 @@ class Engine:
     """Generates for requests over one base, each with its own adapter or none.
 
     `kv_tokens` is the room for keys and values, in positions; `step_tokens` bounds the rows of a
-    step. `observe` is called on the engine's thread with every sampled row's logits, `[vocab]`,
+    step; `adapter_bytes` is the room for resident adapters, `host_adapter_bytes` for the tensors of
+    those that may come back. `observe` is called on the engine's thread with every sampled row's logits, `[vocab]`,
     before its token is chosen.
     """
 
@@ -51,21 +52,25 @@ class Engine:
         kv_tokens: int = 16384,
         max_context: int | None = None,
         step_tokens: int = 256,
+        adapter_bytes: int = 2 << 30,
+        host_adapter_bytes: int = 2 << 30,
         methods: Methods | None = None,
         observe: Observe | None = None,
     ) -> None:
         self.base = base
-        self._methods = methods or installed_methods()
+        chosen = methods or installed_methods()
         pool = BlockPool(max(1, kv_tokens // BLOCK_TOKENS))
         cache = KVCache(base.shape, pool.num_blocks, dtype=base.compute_dtype, device=base.device)
         context = min(max_context or base.shape.max_positions, base.shape.max_positions)
         self.max_context = min(context, pool.num_blocks * BLOCK_TOKENS)
-        self._pool = AdapterPool()
+        self._pool = AdapterPool(
+            lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
+            budget=adapter_bytes,
+            host_budget=host_adapter_bytes,
+        )
         self._runner = Runner(base, cache)
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=step_tokens)
-        self._loop = Loop(
-            self._runner, scheduler, pool, eos=_eos_ids(base), on_end=lambda s: self._leave(s.adapter), observe=observe
-        )
+        self._loop = Loop(self._runner, scheduler, pool, eos=_eos_ids(base), on_end=self._leave, observe=observe)
         self._ids = itertools.count(1)
         self._seats = threading.BoundedSemaphore(MAX_REQUESTS)
         self._commands = Commands()
@@ -83,6 +88,7 @@ class Engine:
         with contextlib.suppress(EngineStoppedError):
             self._commands.send(self._stop)
         self._thread.join()
+        self._pool.close()
         self._runner.close()
 
     def __enter__(self) -> Engine:
@@ -98,43 +104,59 @@ class Engine:
         return self._thread.is_alive()
 
     def load_adapter(self, adapter: Adapter) -> None:
-        """Read, check and place an adapter; returns once requests may name it. Blocks; any thread.
+        """Make an adapter known and resident; returns once it is. Blocks; any thread.
 
-        Raises IntegrityError when it does not fit this base or cannot be served exactly.
+        It may be evicted later; a request that names it brings it back.
+        Raises IntegrityError when it does not fit this base or cannot be served exactly,
+        UnavailableError when it is larger than all adapters may be together, and again what a load
+        raised a moment ago.
         """
-        resident = prepare(adapter, self._methods, self.base)
-        self._commands.ask(lambda: self._runner.sites.attach(resident.hooked))
-        self._pool.add(resident)
+        arrival = Arrival()
+        self._pool.register(adapter)
+        self._pool.acquire(adapter.digest, arrival)
+        self._pool.release(arrival.result())
 
     def unload_adapter(self, digest: str) -> None:
-        """Take no new request for an adapter, and free it when its last one ends.
+        """Forget an adapter: it takes no new request, and is freed when its last one ends.
 
-        Raises AdapterNotFoundError when it is not resident.
+        Raises AdapterNotFoundError when it is not known.
         """
         self._pool.remove(digest)
 
+    def pin_adapter(self, digest: str) -> None:
+        """Never evict an adapter, once it is resident. Raises AdapterNotFoundError when it is not known."""
+        self._pool.pin(digest)
+
+    def unpin_adapter(self, digest: str) -> None:
+        """Undo one pin. Raises AdapterNotFoundError when the adapter is not known."""
+        self._pool.unpin(digest)
+
     def adapters(self) -> list[AdapterStatus]:
-        """The resident adapters."""
-        return [AdapterStatus(a.digest, a.method.name, a.nbytes, a.running) for a in self._pool.resident()]
+        """The known adapters."""
+        return self._pool.statuses()
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
         """Queue a request from any thread; `on_event` is called on the engine's thread. Returns its id.
 
+        A request whose adapter is known and not resident waits for it, and nobody else does.
         Raises InvalidInputError naming the field, AdapterNotFoundError, QueueFullError or
         EngineStoppedError, all before anything is queued.
         """
+        self._check(request)
+        if request.adapter:
+            self._pool.require(request.adapter)
         if not self._seats.acquire(blocking=False):
             raise QueueFullError(f"{MAX_REQUESTS} requests are waiting or running", retry_after=1.0)
-        adapter = None
+        sequence = Sequence(
+            next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
+        )
         try:
-            adapter = self._pool.acquire(request.adapter) if request.adapter else None
-            keys = PrefixKeys(self.base.runtime_digest, adapter.kv_digest if adapter else "", request.salt)
-            sequence = Sequence(next(self._ids), request, adapter, keys, on_event, list(request.prompt_ids))
-            self._check(sequence)
             self._commands.send(lambda: self._loop.add(sequence))
-        except AdapterHubError:
-            self._leave(adapter)
+        except EngineStoppedError:
+            self._seats.release()
             raise
+        if request.adapter:
+            self._bring(sequence)
         return sequence.id
 
     def cancel(self, request_id: int) -> None:
@@ -144,14 +166,14 @@ class Engine:
 
     def generate(self, requests: list[Request]) -> list[Completion]:
         """Run a batch and wait for all of it, in order. Raises the error of the first request that failed."""
-        collectors = [_Collector() for _ in requests]
+        collectors = [Collector() for _ in requests]
         for request, collector in zip(requests, collectors, strict=True):
             self.submit(request, collector)
         return [collector.result() for collector in collectors]
 
     def stats(self) -> EngineStats:
         """Counters and what is held now. Any thread."""
-        return self._loop.stats()
+        return replace(self._loop.stats(), evictions=self._pool.evictions)
 
     def check_integrity(self) -> None:
         """Raises AssertionError when a block, slot or request was lost. Waits for a step to end."""
@@ -173,44 +195,51 @@ class Engine:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _leave(self, adapter: ResidentAdapter | None) -> None:
-        """Give back what a request holds from the moment it is submitted."""
-        if adapter:
+    def _bring(self, sequence: Sequence) -> None:
+        """Have a sequence's adapter made resident, and the sequence begun then."""
+        caller = Caller(
+            self._commands,
+            begin=lambda adapter: self._begin(sequence, adapter),
+            fail=lambda error: self._loop.fail(sequence, error),
+        )
+        try:
+            self._pool.acquire(sequence.request.adapter, caller)
+        except AdapterHubError as error:
+            caller.failed(error)
+
+    def _begin(self, sequence: Sequence, adapter: ResidentAdapter) -> None:
+        try:
+            self._check_length(sequence.request, adapter.virtual_tokens)
+        except InvalidInputError as error:
             self._pool.release(adapter)
+            self._loop.fail(sequence, error)
+            return
+        if not self._loop.begin(sequence, adapter):
+            self._pool.release(adapter)
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Give back what a request held."""
+        if sequence.adapter is not None:
+            self._pool.release(sequence.adapter)
         self._seats.release()
 
-    def _check(self, sequence: Sequence) -> None:
-        ids = sequence.request.prompt_ids
+    def _check(self, request: Request) -> None:
+        ids = request.prompt_ids
         vocab = self.base.shape.vocab_size
         if not ids:
             raise InvalidInputError("prompt: empty; need at least one token", field="prompt")
         if any(not 0 <= token < vocab for token in ids):
             raise InvalidInputError(f"prompt: token ids must be from 0 to {vocab - 1}", field="prompt")
-        if sequence.max_length > self.max_context:
-            parts = f"{len(ids)} prompt + {sequence.request.sampling.max_new_tokens} new"
-            parts += f" + {sequence.virtual_tokens} virtual" if sequence.virtual_tokens else ""
+        self._check_length(request, virtual_tokens=0)
+
+    def _check_length(self, request: Request, virtual_tokens: int) -> None:
+        prompt, new = len(request.prompt_ids), request.sampling.max_new_tokens
+        if (length := prompt + new + virtual_tokens) > self.max_context:
+            parts = f"{prompt} prompt + {new} new" + (f" + {virtual_tokens} virtual" if virtual_tokens else "")
             raise InvalidInputError(
-                f"max_new_tokens: {parts} tokens are {sequence.max_length}, over the context of {self.max_context}",
+                f"max_new_tokens: {parts} tokens are {length}, over the context of {self.max_context}",
                 field="max_new_tokens",
             )
-
-
-class _Collector:
-    """Gathers one request's events until its last."""
-
-    def __init__(self) -> None:
-        self._tokens: list[int] = []
-        self._done: Future[Completion] = Future()
-
-    def __call__(self, event: Event) -> None:
-        self._tokens += event.token_ids
-        if event.error:
-            self._done.set_exception(event.error)
-        elif event.finish_reason:
-            self._done.set_result(Completion(tuple(self._tokens), event.finish_reason))
-
-    def result(self) -> Completion:
-        return self._done.result()
 
 
 def _eos_ids(base: BaseModel) -> frozenset[int]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.request import Event, FinishReason
+from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.sampler import sample
@@ -54,8 +55,24 @@ class Loop:
         return self._scheduler.has_work
 
     def add(self, sequence: Sequence) -> None:
+        """A sequence has arrived; one that names an adapter waits for `begin`."""
         self._sequences[sequence.id] = sequence
+        if not sequence.request.adapter:
+            self._scheduler.add(sequence)
+
+    def begin(self, sequence: Sequence, adapter: ResidentAdapter) -> bool:
+        """A sequence's adapter is resident and held for it. False when the sequence has ended meanwhile."""
+        if sequence.id not in self._sequences:
+            return False
+        self._runner.sites.attach(adapter.hooked)
+        sequence.adapter = adapter
         self._scheduler.add(sequence)
+        return True
+
+    def fail(self, sequence: Sequence, error: AdapterHubError) -> None:
+        """A sequence's adapter will not come."""
+        if sequence.id in self._sequences:
+            self._finish(sequence, "error", error)
 
     def cancel(self, sequence_id: int) -> None:
         """End a sequence before the next step; an unknown id is one that has ended."""
@@ -77,7 +94,7 @@ class Loop:
         self._scheduler.computed([chunk for chunk in chunks if chunk.sequence.slot not in routing.failed])
         self._extend(sampling, logits, routing)
         for sequence in [chunk.sequence for chunk in chunks if chunk.sequence.slot in routing.failed]:
-            self._fail(sequence, routing.failed[sequence.slot])
+            self._blame(sequence, routing.failed[sequence.slot])
 
     def stats(self) -> EngineStats:
         """A consistent enough view for any thread: each figure is of one moment."""
@@ -85,6 +102,7 @@ class Loop:
             self._stats,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.queue),
+            loading=sum(map(self._is_loading, list(self._sequences.values()))),
             preemptions=self._scheduler.preemptions,
             reused_tokens=self._scheduler.reused_tokens,
             kv_tokens_free=self._pool.available * BLOCK_TOKENS,
@@ -94,6 +112,7 @@ class Loop:
     def check_integrity(self) -> None:
         self._scheduler.check_integrity()
         held = {sequence.id for sequence in (*self._scheduler.running, *self._scheduler.queue)}
+        held |= {sequence.id for sequence in self._sequences.values() if self._is_loading(sequence)}
         assert held == set(self._sequences), "a request was lost"
 
     def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
@@ -119,7 +138,7 @@ class Loop:
         else:
             self._emit(sequence, Event((token,)))
 
-    def _fail(self, sequence: Sequence, error: Exception) -> None:
+    def _blame(self, sequence: Sequence, error: Exception) -> None:
         assert sequence.adapter is not None
         method = sequence.adapter.method.name
         self._finish(sequence, "error", PluginError(f"method {method!r}: {type(error).__name__}: {error}"))
@@ -131,10 +150,15 @@ class Loop:
         error: AdapterHubError | None = None,
         tokens: tuple[int, ...] = (),
     ) -> None:
-        self._scheduler.remove(sequence)
+        if not self._is_loading(sequence):
+            self._scheduler.remove(sequence)
         del self._sequences[sequence.id]
         self._on_end(sequence)
         self._emit(sequence, Event(tokens, reason, error))
+
+    @staticmethod
+    def _is_loading(sequence: Sequence) -> bool:
+        return bool(sequence.request.adapter) and sequence.adapter is None
 
     def _emit(self, sequence: Sequence, event: Event) -> None:
         try:

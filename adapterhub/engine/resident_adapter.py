@@ -49,13 +49,11 @@ class ResidentAdapter:
     """Keys and values in front of the cache, [layers, 2, kv_heads, virtual_tokens, head_dim]."""
     virtual_tokens: int
     nbytes: int
-    """Bytes of all its tensors, derived ones included."""
+    """Bytes of all its tensors, derived ones and the keys and values of its virtual tokens included."""
     slot: int = 0
     """Given by the pool; rows of a step are sorted by it."""
     running: int = 0
     """Requests that hold it."""
-    revoked: bool = False
-    """Unloaded: takes no new request, freed when the last one ends."""
     kv_digest: str = ""
     """What keys and values depend on: the digest, or nothing when the adapter only acts on the head."""
     hooked: frozenset[str] = field(init=False)
@@ -66,8 +64,8 @@ class ResidentAdapter:
         self.hooked = frozenset((*self.modules, *taps))
 
 
-def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdapter:
-    """Read, check, bind and place an adapter for a base. Runs on any thread.
+def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, base: BaseModel) -> ResidentAdapter:
+    """Check, bind and place an adapter's `tensors`, named as on disk, for a base. Runs on any thread.
 
     Raises IntegrityError when the adapter does not fit or cannot be served exactly,
     InvalidInputError when it has no digest, and PluginError when its method raises or gives what
@@ -86,7 +84,7 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
     _check_base(adapter, base)
     modules: dict[str, BoundSite] = {}
     prompt = kv = None
-    for site, params in _by_site(adapter, plan, base):
+    for site, params in _by_site(tensors, plan, base):
         with _blamed_on(method):
             bound = method.bind(config, site, params, base.weights)
             if site.kind == "prompt":
@@ -98,9 +96,10 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
                 kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
             else:
                 modules[site.module] = BoundSite(site, bound, _dtype(bound, base))
-    tensors = [tensor for bound in modules.values() for tensor in bound.params.values()]
-    tensors += [tensor for tensor in (prompt, kv) if tensor is not None]
-    nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+    held = [tensor for bound in modules.values() for tensor in bound.params.values()]
+    held += [] if prompt is None else [prompt]
+    nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in held}.values())
+    nbytes += plan.virtual_tokens * _kv_bytes(base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in modules)
     return ResidentAdapter(
         digest=adapter.digest,
@@ -113,6 +112,12 @@ def prepare(adapter: Adapter, methods: Methods, base: BaseModel) -> ResidentAdap
         nbytes=nbytes,
         kv_digest=adapter.digest if changes_kv else "",
     )
+
+
+def _kv_bytes(base: BaseModel) -> int:
+    """Bytes of one position's keys and values in all layers."""
+    shape = base.shape
+    return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
 
 
 @contextmanager
@@ -138,7 +143,7 @@ def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, 
     return tensor
 
 
-def _by_site(adapter: Adapter, plan: Plan, base: BaseModel) -> list[tuple[Site, Params]]:
+def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: BaseModel) -> list[tuple[Site, Params]]:
     """The adapter's tensors, by the plan's sites.
 
     Tensors saved in 16 bits are computed in fp32, as PEFT does when it loads them
@@ -146,7 +151,7 @@ def _by_site(adapter: Adapter, plan: Plan, base: BaseModel) -> list[tuple[Site, 
     module stays as narrow as it can: nothing behind it rounds.
     """
     by_site: dict[int, dict[str, Tensor]] = {id(site): {} for site in plan.sites}
-    for key, tensor in adapter.read_tensors().items():
+    for key, tensor in tensors.items():
         site, param = plan.tensor_keys[key]
         dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
         if not site.replaces:

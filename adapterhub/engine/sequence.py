@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -29,16 +30,22 @@ class Sequence:
     id: int
     """Counts up with arrival."""
     request: Request
-    adapter: ResidentAdapter | None
-    keys: PrefixKeys
-    """Names of its blocks' content."""
     on_event: Callable[[Event], None]
+    runtime_digest: str
+    """The base's, as it computes."""
     token_ids: list[int]
     """The prompt, then the generated tokens."""
+    adapter: ResidentAdapter | None = None
+    """Filled, before it is scheduled, when the request names one."""
     computed: int = 0
     """Positions whose keys and values are in the cache; filled by the scheduler after each step."""
     table: BlockTable | None = None
     """Its blocks; the scheduler's, while it runs."""
+
+    @cached_property
+    def keys(self) -> PrefixKeys:
+        """Names of its blocks' content; first asked for when its adapter is there."""
+        return PrefixKeys(self.runtime_digest, self.adapter.kv_digest if self.adapter else "", self.request.salt)
 
     @property
     def client(self) -> Client:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Tier = Literal["resident", "host", "disk", "failed"]
+"""Ready to run; in host memory; only in its files; or failed a moment ago."""
 
 
 class AdapterStatus(NamedTuple):
-    """One resident adapter, as `Engine.adapters` lists it."""
+    """One known adapter, as `Engine.adapters` lists it."""
 
     digest: str
     method: str
     nbytes: int
     running: int
     """Requests that hold it."""
+    tier: Tier
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class EngineStats:
     generated_tokens: int = 0
     running: int = 0
     waiting: int = 0
+    loading: int = 0
+    """Requests whose adapter is not resident yet."""
+    evictions: int = 0
+    """Times an adapter made room for another."""
     preemptions: int = 0
     """Times a running sequence gave its blocks back and was put off."""
     reused_tokens: int = 0

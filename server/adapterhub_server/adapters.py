@@ -48,4 +48,5 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
                 running=status.running,
             )
             for status in sorted(self._engine.adapters())
+            if status.tier == "resident"
         ]

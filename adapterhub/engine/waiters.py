@@ -1,0 +1,74 @@
+"""Those who wait: for an adapter to be resident, or for a request to end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from adapterhub.engine.commands import Commands
+from adapterhub.engine.request import Completion, Event
+from adapterhub.engine.resident_adapter import ResidentAdapter
+from adapterhub.errors import AdapterHubError, EngineStoppedError
+
+
+class Arrival:
+    """Waits for an adapter on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._done: Future[ResidentAdapter] = Future()
+
+    def ready(self, adapter: ResidentAdapter) -> None:
+        self._done.set_result(adapter)
+
+    def failed(self, error: AdapterHubError) -> None:
+        self._done.set_exception(error)
+
+    def result(self) -> ResidentAdapter:
+        """The adapter, held. Raises why it did not come."""
+        return self._done.result()
+
+
+class Caller:
+    """Waits for a sequence's adapter: passes the news on to the engine's thread.
+
+    When the engine has stopped, it has ended the sequence already.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        *,
+        begin: Callable[[ResidentAdapter], object],
+        fail: Callable[[AdapterHubError], object],
+    ) -> None:
+        self._commands = commands
+        self._begin = begin
+        self._fail = fail
+
+    def ready(self, adapter: ResidentAdapter) -> None:
+        with contextlib.suppress(EngineStoppedError):
+            self._commands.send(lambda: self._begin(adapter))
+
+    def failed(self, error: AdapterHubError) -> None:
+        with contextlib.suppress(EngineStoppedError):
+            self._commands.send(lambda: self._fail(error))
+
+
+class Collector:
+    """Gathers one request's events until its last."""
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+        self._done: Future[Completion] = Future()
+
+    def __call__(self, event: Event) -> None:
+        self._tokens += event.token_ids
+        if event.error:
+            self._done.set_exception(event.error)
+        elif event.finish_reason:
+            self._done.set_result(Completion(tuple(self._tokens), event.finish_reason))
+
+    def result(self) -> Completion:
+        """What the request gave. Raises what ended it."""
+        return self._done.result()
