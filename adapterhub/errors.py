@@ -16,6 +16,7 @@
     ├── IntegrityError                   exit 7   refused because it could not be served exactly
     │   ├── CorruptAdapterError                   the file itself is wrong
     │   ├── UnsupportedAdapterError               well formed, but asks for what is not served
+    │   ├── UnsupportedBaseError                  a base model the engine cannot serve exactly
     │   └── BaseMismatchError                     made for another base model
     └── PluginError                      exit 1   a plugin raised, or broke its contract
 
@@ -120,6 +121,10 @@ class CorruptAdapterError(IntegrityError):
 
 class UnsupportedAdapterError(IntegrityError):
     """The adapter asks for something no installed method serves."""
+
+
+class UnsupportedBaseError(IntegrityError):
+    """The base model has state or attention that the engine does not serve."""
 
 
 class BaseMismatchError(IntegrityError):

@@ -12,6 +12,8 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GptOssConfig,
+    LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
     Qwen2Config,
@@ -37,11 +39,21 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 1,
 }
 FAMILIES: dict[str, PreTrainedConfig] = {
+    "llama-yarn": LlamaConfig(
+        **SIZES,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(**SIZES),
     "mistral-sliding-window": MistralConfig(**SIZES, sliding_window=7),
     "gemma2-softcap": Gemma2Config(**SIZES, sliding_window=7, attn_logit_softcapping=5.0, query_pre_attn_scalar=16),
     "gemma3-scaled-embeddings": Gemma3TextConfig(**SIZES, sliding_window=7, query_pre_attn_scalar=16),
+    "gpt-oss-sinks": GptOssConfig(**SIZES, sliding_window=7, num_local_experts=4, num_experts_per_tok=2),
     "gpt2": GPT2Config(
         vocab_size=258, n_embd=32, n_layer=3, n_head=4, n_positions=256, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         initializer_range=0.2,

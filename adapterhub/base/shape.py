@@ -40,6 +40,7 @@ def shape_of(model: nn.Module) -> BaseShape:
     """The shape of a model, wherever its weights are (works on the meta device)."""
     config: Any = model.config
     text = config.get_text_config()
+    positions = _max_positions(model, text)
     layers = _layers(model, text.num_hidden_layers)
     hidden = text.hidden_size
     modules: dict[str, ModuleShape] = {}
@@ -65,7 +66,7 @@ def shape_of(model: nn.Module) -> BaseShape:
         num_kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
         head_dim=head_dim,
         vocab_size=text.vocab_size,
-        max_positions=text.max_position_embeddings,
+        max_positions=positions,
         modules=modules,
         layers=tuple(layers),
         attention_outputs=tuple(f"{layer}.{layout.attention_output}" for layer, layout in known),
@@ -81,6 +82,17 @@ def _layers(model: nn.Module, count: int) -> list[str]:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return [f"{name}.{index}" for index in range(count)]
     raise BaseNotFoundError(f"{type(model).__name__}: found no list of {count} decoder layers")
+
+
+def _max_positions(model: nn.Module, text: Any) -> int:
+    """The longest context; models that have none keep recurrent state or bias their mask (ALiBi)."""
+    positions: int | None = getattr(text, "max_position_embeddings", None)
+    if positions is None:
+        raise BaseNotFoundError(
+            f"{type(model).__name__}: no max_position_embeddings (recurrent state or ALiBi?); "
+            "need a decoder whose only state is per-layer keys and values"
+        )
+    return positions
 
 
 def _part(layer: str, parts: dict[str, nn.Module], names: tuple[str, ...], kind: ModuleKind) -> str:

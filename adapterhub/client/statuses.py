@@ -29,6 +29,7 @@ from adapterhub.errors import (
     RefError,
     UnavailableError,
     UnsupportedAdapterError,
+    UnsupportedBaseError,
 )
 
 DOMAIN = "adapterhub"
@@ -54,6 +55,7 @@ STATUSES = (
     Row(UnavailableError, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     Row(CorruptAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "CORRUPT_ADAPTER"),
     Row(UnsupportedAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_ADAPTER"),
+    Row(UnsupportedBaseError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BASE"),
     Row(BaseMismatchError, grpc.StatusCode.FAILED_PRECONDITION, "BASE_MISMATCH"),
     Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
 )

@@ -9,6 +9,7 @@ not empty is refused, for it would be ignored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from transformers import AttentionInterface
 
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.sequence import Chunk, cat_places
-from adapterhub.errors import UnsupportedAdapterError
+from adapterhub.errors import UnsupportedBaseError
 
 NAME = "adapterhub_paged"
 _WITHOUT_EFFECT = frozenset(
@@ -105,12 +106,10 @@ def paged_attention(
 ) -> tuple[Tensor, None]:
     """`query`: [1, heads, rows, head_dim]; `key`, `value`: [1, kv_heads, rows, head_dim].
 
-    Returns [1, rows, heads, head_dim]. Raises UnsupportedAdapterError for an option it does not know.
+    Returns [1, rows, heads, head_dim]. Raises UnsupportedBaseError for an option it does not know.
     """
     assert attention_map is not None, "the model ran outside a step"
-    unknown = sorted(k for k, v in rest.items() if k not in _WITHOUT_EFFECT and v is not None and v is not False)
-    if attention_mask is not None or unknown:
-        raise UnsupportedAdapterError(f"attention with {', '.join(unknown) or 'a mask of its own'} is not served")
+    check_options(attention_mask, rest)
     layer: Any = module.layer_idx
     cache = attention_map.cache
     cache.write(layer, attention_map.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
@@ -139,6 +138,13 @@ def paged_attention(
         result = attend(q, keys, values, mask, sinks)
         out[first : first + count] = result.permute(2, 0, 1, 3).flatten(1, 2)
     return out.unsqueeze(0), None
+
+
+def check_options(attention_mask: Tensor | None, rest: Mapping[str, Any]) -> None:
+    """Raises UnsupportedBaseError for a mask of the model's own and for keywords that would be ignored."""
+    unknown = sorted(k for k, v in rest.items() if k not in _WITHOUT_EFFECT and v is not None and v is not False)
+    if attention_mask is not None or unknown:
+        raise UnsupportedBaseError(f"attention with {', '.join(unknown) or 'a mask of its own'} is not served")
 
 
 def _attend(

@@ -27,6 +27,7 @@ from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Sequence
 from adapterhub.engine.stats import AdapterStatus, EngineStats
+from adapterhub.engine.supported import check_supported
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError, QueueFullError
 from adapterhub.plugins import Methods, installed_methods
@@ -40,8 +41,9 @@ class Engine:
 
     `kv_tokens` is the room for keys and values, in positions; `step_tokens` bounds the rows of a
     step; `adapter_bytes` is the room for resident adapters, `host_adapter_bytes` for the tensors of
-    those that may come back. `observe` is called on the engine's thread with every sampled row's logits, `[vocab]`,
-    before its token is chosen.
+    those that may come back. `observe` is called on the engine's thread with every sampled row's
+    logits, `[vocab]`, before its token is chosen. Raises UnsupportedBaseError with the reason when the
+    base cannot be served exactly.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Engine:
         methods: Methods | None = None,
         observe: Observe | None = None,
     ) -> None:
+        check_supported(base)
         self.base = base
         chosen = methods or installed_methods()
         pool = BlockPool(max(1, kv_tokens // BLOCK_TOKENS))
