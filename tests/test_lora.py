@@ -212,5 +212,7 @@ def test_a_whole_head_counts_its_bytes(tmp_path: Path) -> None:
         "with": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     }
     case = LoraCase.make("tied", recipes, tmp_path)
-    without, with_head = (prepare(adapter, installed_methods(), case.base) for adapter in case.adapters.values())
+    methods = installed_methods()
+    both = (prepare(one, one.read_tensors(), methods, case.base) for one in case.adapters.values())
+    without, with_head = both
     assert with_head.nbytes - without.nbytes == 258 * 64 * 4
