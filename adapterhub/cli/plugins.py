@@ -69,7 +69,8 @@ def new(name: str, into: Path) -> None:
 
     from adapterhub.scaffold import write_project
 
-    taken = {*installed_methods().by_name, *(known.value.lower() for known in PeftType)}
+    installed = {method for plugin in installed_methods().plugins for method in plugin.methods}
+    taken = installed | {known.value.lower() for known in PeftType}
     project = write_project(name, into, taken=taken)
     click.echo(str(project))
     click.echo(f"next: cd {project} && pip install -e '.[test]' && pytest", err=True)
