@@ -1,4 +1,10 @@
-"""adapterhub: train, store and serve parameter-efficient fine-tuning adapters of any method."""
+"""adapterhub: train, store and serve parameter-efficient fine-tuning adapters of any method.
+
+Importing it is light: what needs torch is imported when its name is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
@@ -7,9 +13,16 @@ from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules
 
+if TYPE_CHECKING:
+    from adapterhub.base import BaseModel
+    from adapterhub.engine import Engine, Request, Sampling
+    from adapterhub.store import Store
+
 __all__ = [
+    "BaseModel",
     "BaseShape",
     "ConfigError",
+    "Engine",
     "Method",
     "MethodConfig",
     "ModuleShape",
@@ -17,7 +30,10 @@ __all__ = [
     "Param",
     "Params",
     "Plan",
+    "Request",
+    "Sampling",
     "Site",
+    "Store",
     "TrainPreset",
     "UnsupportedAdapterError",
     "by_pattern",
@@ -27,5 +43,26 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "BaseModel": "adapterhub.base",
+    "Engine": "adapterhub.engine",
+    "Request": "adapterhub.engine",
+    "Sampling": "adapterhub.engine",
+    "Store": "adapterhub.store",
+}
+"""Where the names live that are not imported here."""
+
+
+def __getattr__(name: str) -> Any:
+    """The heavy names, at first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 silence_missing_kernel()

@@ -19,6 +19,7 @@ from adapterhub.engine.adapter_pool import AdapterPool
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
+from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
@@ -169,7 +170,7 @@ class Engine:
 
     def generate(self, requests: list[Request]) -> list[Completion]:
         """Run a batch and wait for all of it, in order. Raises the error of the first request that failed."""
-        collectors = [Collector() for _ in requests]
+        collectors = [Collector(Detokenizer(self.base.tokenizer)) for _ in requests]
         for request, collector in zip(requests, collectors, strict=True):
             self.submit(request, collector)
         return [collector.result() for collector in collectors]

@@ -52,5 +52,7 @@ class Event(NamedTuple):
 class Completion(NamedTuple):
     """A finished request of an offline batch."""
 
+    text: str
+    """The generated text, without special tokens."""
     token_ids: tuple[int, ...]
     finish_reason: FinishReason

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from adapterhub.engine.commands import Commands
-from adapterhub.engine.request import Completion, Event
+from adapterhub.engine.detokenizer import Detokenizer
+from adapterhub.engine.request import Completion, Event, FinishReason
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.errors import AdapterHubError, EngineStoppedError
 
@@ -58,17 +59,20 @@ class Caller:
 class Collector:
     """Gathers one request's events until its last."""
 
-    def __init__(self) -> None:
+    def __init__(self, detokenizer: Detokenizer) -> None:
+        self._detokenizer = detokenizer
         self._tokens: list[int] = []
-        self._done: Future[Completion] = Future()
+        self._done: Future[FinishReason] = Future()
 
     def __call__(self, event: Event) -> None:
         self._tokens += event.token_ids
         if event.error:
             self._done.set_exception(event.error)
         elif event.finish_reason:
-            self._done.set_result(Completion(tuple(self._tokens), event.finish_reason))
+            self._done.set_result(event.finish_reason)
 
     def result(self) -> Completion:
         """What the request gave. Raises what ended it."""
-        return self._done.result()
+        reason = self._done.result()
+        text = self._detokenizer.push(self._tokens) + self._detokenizer.flush()
+        return Completion(text, tuple(self._tokens), reason)

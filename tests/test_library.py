@@ -1,0 +1,54 @@
+"""adapterhub as a library: light to import, and its documented example runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import save_random_adapter
+
+import adapterhub
+from adapterhub.adapter import PROVENANCE_FILE, Provenance
+from adapterhub.base import BaseModel
+from adapterhub.engine import Engine
+from adapterhub.prompt_format import PromptFormat
+from adapterhub.store import Store
+
+PAGE = Path(__file__).parent.parent / "docs" / "library.md"
+
+
+def test_the_public_list_is_sorted_and_every_name_is_there() -> None:
+    assert adapterhub.__all__ == sorted(adapterhub.__all__)
+    assert [name for name in adapterhub.__all__ if getattr(adapterhub, name, None) is None] == []
+    assert set(adapterhub.__all__) <= set(dir(adapterhub))
+    assert adapterhub.Engine is Engine
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'adapterhub' has no attribute 'Engin'"):
+        adapterhub.Engin  # noqa: B018
+
+
+def test_importing_it_imports_no_torch() -> None:
+    check = "import sys, adapterhub; dir(adapterhub); sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def test_the_documented_example_mixes_adapters(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = BaseModel.load(str(tiny_base))
+    for name, method in (("tickets", "lora"), ("orders", "prompt_tuning")):
+        folder = save_random_adapter(tmp_path / name, method, base.shape)
+        provenance = Provenance(method=method, base=base.record, prompt_format=PromptFormat.of(base.tokenizer, "raw"))
+        (folder / PROVENANCE_FILE).write_text(json.dumps(provenance.model_dump()))
+        Store.default().publish(folder, name)
+    example = re.search(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert example is not None
+    exec(example[1].replace("smollm2-135m", str(tiny_base)), {})
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^(?:length|stop) ", printed, flags=re.MULTILINE)) == 6
