@@ -43,3 +43,10 @@ def test_every_page_is_linked_from_the_readme_and_links_lead_somewhere() -> None
     for page, text in pages.items():
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links {target}"
+
+
+def test_every_owner_in_the_engines_table_exists() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", PAGES["engine.md"], flags=re.MULTILINE)
+    sources = "".join(path.read_text() for path in (ROOT / "adapterhub" / "engine").glob("*.py"))
+    assert len(rows) == 8
+    assert [name for name in rows if f"class {name}" not in sources] == []
