@@ -17,7 +17,7 @@ class PluginStatus:
     hooks: tuple[str, ...] = ()
     """The hooks it implements; empty when it could not be imported."""
     methods: tuple[str, ...] = ()
-    """The methods it registered."""
+    """The methods, and presets to train them by, that it registered."""
     verbs: tuple[str, ...] = ()
     """The verbs it added to the command line."""
     error: str = ""
