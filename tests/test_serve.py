@@ -30,6 +30,10 @@ def served(base: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], s
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith(f"serving {base.name}, int8, "), line
+            # 3 layers of 2 x 2 heads of 8, in fp32: 384 bytes a token
+            assert process.stdout.readline().startswith(
+                "keys and values: 16384 tokens, 6.3 MB; context: 512; in a step: at most 32 generations; adapters: "
+            )
             yield process, line.split()[-1]
         finally:
             process.kill()

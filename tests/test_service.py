@@ -228,7 +228,7 @@ def test_info_tells_the_base(server: Serving) -> None:
     base, info = server.engine.base, server.client.info()
     assert (info.base_id, info.base_digest) == (base.record.id, base.record.digest)
     assert (info.quantization, info.weight_bytes) == ("none", base.weight_bytes)
-    assert info.max_context == server.engine.max_context
+    assert info.max_context == server.engine.limits.max_length
 
 
 def test_health_of_every_service(server: Serving) -> None:

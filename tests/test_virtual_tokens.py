@@ -84,7 +84,7 @@ def test_virtual_tokens_count_in_the_context(base: BaseModel, prefixed: Adapter)
         engine.load_adapter(prefixed)
         assert engine.generate([greedy([5] * 3, prefixed.digest, 40)])[0].finish_reason == "length"
         with pytest.raises(
-            InvalidInputError, match=r"4 prompt \+ 40 new \+ 21 virtual tokens are 65, over the context"
+            InvalidInputError, match=r"4 prompt \+ 40 new \+ 21 virtual tokens are 65, over all KV blocks"
         ):
             engine.generate([greedy([5] * 4, prefixed.digest, 40)])
         engine.check_integrity()

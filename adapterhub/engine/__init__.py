@@ -1,6 +1,7 @@
 """The engine: continuous batching of requests for many adapters over one base."""
 
 from adapterhub.engine.engine import Engine
+from adapterhub.engine.limits import Limits
 from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling
 from adapterhub.engine.stats import AdapterStatus, EngineStats
 
@@ -11,6 +12,7 @@ __all__ = [
     "EngineStats",
     "Event",
     "FinishReason",
+    "Limits",
     "Request",
     "Sampling",
 ]

@@ -21,6 +21,7 @@ from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.limits import Limits
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
@@ -42,9 +43,10 @@ class Engine:
 
     `kv_tokens` is the room for keys and values, in positions; `step_tokens` bounds the rows of a
     step; `adapter_bytes` is the room for resident adapters, `host_adapter_bytes` for the tensors of
-    those that may come back. `observe` is called on the engine's thread with every sampled row's
-    logits, `[vocab]`, before its token is chosen. Raises UnsupportedBaseError with the reason when the
-    base cannot be served exactly.
+    those that may come back; what is not given is a share of the free memory (`limits`). `observe` is
+    called on the engine's thread with every sampled row's logits, `[vocab]`, before its token is chosen.
+    Raises UnsupportedBaseError with the reason when the base cannot be served exactly, and ConfigError
+    when `kv_tokens` need more memory than is free.
     """
 
     def __init__(
@@ -52,25 +54,31 @@ class Engine:
         base: BaseModel,
         *,
         max_sequences: int = 32,
-        kv_tokens: int = 16384,
+        kv_tokens: int | None = None,
         max_context: int | None = None,
         step_tokens: int = 256,
-        adapter_bytes: int = 2 << 30,
-        host_adapter_bytes: int = 2 << 30,
+        adapter_bytes: int | None = None,
+        host_adapter_bytes: int | None = None,
         methods: Methods | None = None,
         observe: Observe | None = None,
     ) -> None:
         check_supported(base)
         self.base = base
         chosen = methods or installed_methods()
-        pool = BlockPool(max(1, kv_tokens // BLOCK_TOKENS))
+        self.limits = Limits.of(
+            base,
+            max_sequences=max_sequences,
+            kv_tokens=kv_tokens,
+            max_context=max_context,
+            adapter_bytes=adapter_bytes,
+            host_adapter_bytes=host_adapter_bytes,
+        )
+        pool = BlockPool(self.limits.kv_tokens // BLOCK_TOKENS)
         cache = KVCache(base.shape, pool.num_blocks, dtype=base.compute_dtype, device=base.device)
-        context = min(max_context or base.shape.max_positions, base.shape.max_positions)
-        self.max_context = min(context, pool.num_blocks * BLOCK_TOKENS)
         self._pool = AdapterPool(
             lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
-            budget=adapter_bytes,
-            host_budget=host_adapter_bytes,
+            budget=self.limits.adapter_bytes,
+            host_budget=self.limits.host_adapter_bytes,
         )
         self._runner = Runner(base, cache)
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=step_tokens)
@@ -238,10 +246,10 @@ class Engine:
 
     def _check_length(self, request: Request, virtual_tokens: int) -> None:
         prompt, new = len(request.prompt_ids), request.sampling.max_new_tokens
-        if (length := prompt + new + virtual_tokens) > self.max_context:
+        if (length := prompt + new + virtual_tokens) > self.limits.max_length:
             parts = f"{prompt} prompt + {new} new" + (f" + {virtual_tokens} virtual" if virtual_tokens else "")
             raise InvalidInputError(
-                f"max_new_tokens: {parts} tokens are {length}, over the context of {self.max_context}",
+                f"max_new_tokens: {parts} tokens are {length}, over {self.limits.bound}",
                 field="max_new_tokens",
             )
 

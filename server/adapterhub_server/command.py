@@ -14,7 +14,7 @@ from adapterhub import hookimpl
 from adapterhub_server.config import ServeConfig
 
 if TYPE_CHECKING:
-    from adapterhub.base import BaseModel
+    from adapterhub.engine import Engine
 
 Command = Callable[..., None]
 
@@ -58,5 +58,11 @@ def command(**values: Any) -> None:
     asyncio.run(serve(config, _announce))
 
 
-def _announce(address: str, base: BaseModel) -> None:
+def _announce(address: str, engine: Engine) -> None:
+    base, limits = engine.base, engine.limits
     click.echo(f"serving {base.record.id}, {base.quantization}, {decimal(base.weight_bytes)}, on {address}")
+    click.echo(
+        f"keys and values: {limits.kv_tokens} tokens, {decimal(limits.kv_bytes)}; context: {limits.context}; "
+        f"in a step: at most {limits.max_sequences} generations; adapters: {decimal(limits.adapter_bytes)}, "
+        f"on the host {decimal(limits.host_adapter_bytes)}"
+    )

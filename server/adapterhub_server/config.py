@@ -24,7 +24,7 @@ class ServeConfig(Config):
     """An adapter to load at once, [namespace/]name[:tag][@sha256:...]; may be repeated."""
     max_sequences: int = Field(default=32, ge=1, le=1024)
     """The most generations in one step; more wait."""
-    kv_tokens: int = Field(default=16384, ge=64, le=1 << 24)
-    """Room for keys and values, in tokens of all running generations together."""
+    kv_tokens: int | None = Field(default=None, ge=64, le=1 << 24)
+    """Room for keys and values, in tokens of all generations together. [default: a share of the free memory]"""
     grace: float = Field(default=30, ge=0, le=3600)
     """Seconds that running generations have to end in when the server is told to stop."""

@@ -28,7 +28,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     def __init__(self, engine: Engine, catalog: Catalog) -> None:
         self._engine = engine
         self._catalog = catalog
-        self._prompts = Prompts(engine.base.tokenizer, max_context=engine.max_context)
+        self._prompts = Prompts(engine.base.tokenizer, limits=engine.limits)
 
     async def Generate(  # noqa: N802  gRPC's name
         self, request: inference_pb2.GenerateRequest, context: UnaryContext

@@ -30,6 +30,6 @@ class ServerServicer(server_pb2_grpc.ServerServicer):
             runtime_digest=base.runtime_digest,
             quantization=base.quantization,
             weight_bytes=base.weight_bytes,
-            max_context=self._engine.max_context,
+            max_context=self._engine.limits.max_length,
             stats=server_pb2.Stats(**asdict(self._engine.stats())),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapterhub.adapter import Adapter
+from adapterhub.engine import Limits
 from adapterhub.errors import BaseMismatchError, ConfigError, InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.prompt_format import FormatKind, PromptFormat
@@ -24,9 +25,9 @@ KINDS: dict[inference_pb2.PromptFormat.Kind, FormatKind] = {
 class Prompts:
     """Applies the adapter's recorded prompt format, unless the request brings another. Any thread."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_context: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, limits: Limits) -> None:
         self._tokenizer = tokenizer
-        self._max_context = max_context
+        self._limits = limits
 
     def encode(self, request: inference_pb2.GenerateRequest, adapter: Adapter | None) -> tuple[int, ...]:
         """Token ids of the request's prompt. Raises InvalidInputError naming the field, and BaseMismatchError."""
@@ -43,10 +44,8 @@ class Prompts:
         if request.HasField("prompt_format"):
             raise InvalidInputError("prompt_format: not accepted beside token_ids", field="prompt_format")
         ids = request.token_ids.ids
-        if len(ids) > self._max_context:
-            raise InvalidInputError(
-                f"token_ids: {len(ids)} are over the context of {self._max_context}", field="token_ids"
-            )
+        if len(ids) > self._limits.max_length:
+            raise InvalidInputError(f"token_ids: {len(ids)} are over {self._limits.bound}", field="token_ids")
         return tuple(ids)
 
     def _format(self, request: inference_pb2.GenerateRequest, adapter: Adapter | None) -> PromptFormat:

@@ -13,14 +13,14 @@ from adapterhub_server.config import ServeConfig
 from adapterhub_server.service import Service
 
 
-async def serve(config: ServeConfig, announce: Callable[[str, BaseModel], None]) -> None:
+async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered."""
     service = Service(config.host, config.port)  # first, so that a port in use is told before the base loads
     base = BaseModel.load(config.base, quantization=config.quantize)
     with Engine(base, max_sequences=config.max_sequences, kv_tokens=config.kv_tokens) as engine:
         await service.start(engine, Store.default(), config.adapter)
         stop = _stop_signal()
-        announce(service.address, base)
+        announce(service.address, engine)
         await stop.wait()
         await service.stop(config.grace)
 
