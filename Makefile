@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install check test demo protos clean
+.PHONY: install check test soak demo protos clean
 
 install: $(INSTALLED)
 
@@ -25,6 +25,10 @@ check: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The random histories at full length; seeds are printed.
+soak: install
+	$(BIN)/python -m pytest tests/test_engine_history.py --soak --capture=no --timeout=1500
 
 demo: install
 	$(BIN)/adapterhub demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ torch.set_num_threads(1)  # tiny matmuls lose more to waiting for a second threa
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no bug
 settings.load_profile("shared-machine")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the random histories at full length")
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`count(usual, soak)`: how often to do something in this run."""
+    soak = request.config.getoption("--soak")
+    return lambda usual, full: full if soak else usual
 
 
 @pytest.fixture(autouse=True)
