@@ -54,6 +54,8 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         asked, piped = run(*words, "hello"), run(*words, given="hello")
         assert (asked.returncode, asked.stdout) == (0, expected + "\n"), asked.stderr
         assert piped.stdout == asked.stdout
+        stopped = run(*words, "--stop", expected[5:7], "hello")
+        assert stopped.stdout == expected[: expected.index(expected[5:7])] + "\n"
         wrong = run(*words, "--temperature", "11", "hello")
         assert (wrong.returncode, wrong.stdout) == (2, "")
         assert "temperature" in wrong.stderr

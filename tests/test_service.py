@@ -16,7 +16,7 @@ from serving import LONG, Serving, serving
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.client import Client
+from adapterhub.client import Client, SamplingOptions
 from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, UnavailableError
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import AdapterRef, Store
@@ -64,6 +64,20 @@ def test_unary_and_stream_agree(server: Serving, method: str, temperature: float
     assert tuple(token for piece in pieces for token in piece.token_ids) == whole.token_ids
     assert (pieces[-1].finish_reason, pieces[-1].usage) == (whole.finish_reason, whole.usage)
     assert whole.usage.generated_tokens == len(whole.token_ids)
+
+
+def test_stop_strings_and_logprobs_are_the_same_in_a_stream_and_unary(server: Serving) -> None:
+    options = SamplingOptions(max_new_tokens=60, ignore_eos=True, logprobs=2)
+    plain = server.client.generate(PROMPT, **options)
+    stop = plain.text[20:23]
+    options["stop"] = ["not there", stop]
+    whole = server.client.generate(PROMPT, **options)
+    pieces = list(server.client.generate_stream(PROMPT, **options))
+    assert (whole.text, whole.finish_reason) == (plain.text[: plain.text.index(stop)], "stop")
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert tuple(each for piece in pieces for each in piece.logprobs) == whole.logprobs
+    assert whole.logprobs == plain.logprobs[: len(whole.token_ids)]
+    assert all(each.logprob == pytest.approx(each.top[0][1]) and len(each.top) == 2 for each in whole.logprobs)
 
 
 def test_the_first_piece_names_the_adapter_and_the_last_the_end(server: Serving) -> None:

@@ -100,6 +100,10 @@ BAD = {
     "top_p 0": ({"sampling": {"top_p": 0.0}}, "sampling.top_p", "greater than 0"),
     "top_p above": ({"sampling": {"top_p": 1.5}}, "sampling.top_p", "1"),
     "seed above": ({"sampling": {"seed": 1 << 63}}, "sampling.seed", str(1 << 63)),
+    "an empty stop string": ({"sampling": {"stop": ["a", ""]}}, "sampling.stop.1", "at least 1 character"),
+    "a long stop string": ({"sampling": {"stop": ["x" * 129]}}, "sampling.stop.0", "at most 128"),
+    "too many stop strings": ({"sampling": {"stop": ["x"] * 17}}, "sampling.stop", "at most 16"),
+    "logprobs above": ({"sampling": {"logprobs": 21}}, "sampling.logprobs", "20"),
     "format of no kind": ({"prompt_format": {}}, "prompt_format.kind", "KIND_RAW, KIND_CHAT"),
     "raw with a system turn": (
         {"prompt_format": {"kind": "KIND_RAW", "system_prompt": "x"}},
@@ -190,7 +194,13 @@ def test_errors_of_the_management_calls_are_statuses_too(server: Serving) -> Non
 
 
 def test_what_cannot_be_sent_is_refused_by_the_client(server: Serving) -> None:
-    for sampling in ({"max_new_tokens": -1}, {"seed": 1 << 64}, {"temperature": "hot"}, {"no_such": 1}):
+    for sampling in (
+        {"max_new_tokens": -1},
+        {"seed": 1 << 64},
+        {"temperature": "hot"},
+        {"stop": "one"},
+        {"no_such": 1},
+    ):
         with pytest.raises(InvalidInputError) as raised:
             server.client.generate("hello", **sampling)
         assert raised.value.field == f"sampling.{next(iter(sampling))}"

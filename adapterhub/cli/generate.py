@@ -22,13 +22,14 @@ from adapterhub.client import DEFAULT_ADDRESS, Client, FormatKind
 @click.option("--top-k", type=int, help="Choose among the k likeliest; 0 means all.")
 @click.option("--top-p", type=float, help="Choose among the likeliest whose probabilities reach p.")
 @click.option("--seed", type=int, help="The same request with the same seed draws the same tokens.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, default=None, help="Go on past the end-of-sequence token.")
 def command(
     prompt: str, adapter: str, address: str, kind: FormatKind | None, system_prompt: str | None, **sampling: Any
 ) -> None:
     """Generate from PROMPT, as text comes; without PROMPT, or with '-', from standard input."""
     text = sys.stdin.read() if prompt == "-" else prompt
-    given = {name: value for name, value in sampling.items() if value is not None}
+    given = {name: value for name, value in sampling.items() if value not in (None, ())}
     with Client(address) as client:
         pieces = client.generate_stream(text, adapter=adapter, kind=kind, system_prompt=system_prompt, **given)
         for piece in pieces:

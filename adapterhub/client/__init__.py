@@ -1,6 +1,15 @@
 """The gRPC client. Imports no torch."""
 
-from adapterhub.client.answers import FinishReason, Generation, Piece, ResidentAdapter, ServerInfo, Stats, Usage
+from adapterhub.client.answers import (
+    FinishReason,
+    Generation,
+    Piece,
+    ResidentAdapter,
+    ServerInfo,
+    Stats,
+    TokenLogprobs,
+    Usage,
+)
 from adapterhub.client.client import DEFAULT_ADDRESS, Client
 from adapterhub.client.requests import FormatKind, SamplingOptions
 
@@ -15,5 +24,6 @@ __all__ = [
     "SamplingOptions",
     "ServerInfo",
     "Stats",
+    "TokenLogprobs",
     "Usage",
 ]

@@ -25,6 +25,17 @@ class Usage(NamedTuple):
         return cls(message.prompt_tokens, message.generated_tokens)
 
 
+class TokenLogprobs(NamedTuple):
+    """How likely a generated token was, and the likeliest tokens with their log-probabilities."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, message: inference_pb2.TokenLogprobs) -> Self:
+        return cls(message.logprob, tuple((each.token_id, each.logprob) for each in message.top))
+
+
 class Generation(NamedTuple):
     """A whole generation."""
 
@@ -34,12 +45,15 @@ class Generation(NamedTuple):
     adapter_digest: str
     finish_reason: FinishReason
     usage: Usage
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token, when asked for."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateResponse) -> Self:
         reason = _FINISH_REASONS[message.finish_reason]
         ids = tuple(message.token_ids)
-        return cls(message.text, ids, message.adapter, message.adapter_digest, reason, Usage.of(message.usage))
+        usage, logprobs = Usage.of(message.usage), tuple(map(TokenLogprobs.of, message.logprobs))
+        return cls(message.text, ids, message.adapter, message.adapter_digest, reason, usage, logprobs)
 
 
 class Piece(NamedTuple):
@@ -51,12 +65,15 @@ class Piece(NamedTuple):
     adapter_digest: str
     finish_reason: FinishReason | None
     usage: Usage | None
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token, when asked for."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateStreamResponse) -> Self:
         reason = _FINISH_REASONS.get(message.finish_reason)
         usage = Usage.of(message.usage) if message.HasField("usage") else None
-        return cls(message.text, tuple(message.token_ids), message.adapter, message.adapter_digest, reason, usage)
+        ids, logprobs = tuple(message.token_ids), tuple(map(TokenLogprobs.of, message.logprobs))
+        return cls(message.text, ids, message.adapter, message.adapter_digest, reason, usage, logprobs)
 
 
 class ResidentAdapter(NamedTuple):

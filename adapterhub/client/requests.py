@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypedDict
 
@@ -26,6 +26,8 @@ class SamplingOptions(TypedDict, total=False):
     top_p: float
     seed: int
     ignore_eos: bool
+    stop: Sequence[str]
+    logprobs: int
 
 
 def generate_request(
@@ -57,8 +59,18 @@ def _sampling(options: SamplingOptions) -> inference_pb2.Sampling:
     message = inference_pb2.Sampling()
     for name, value in options.items():
         with _naming(f"sampling.{name}"):
-            setattr(message, name, value)
+            if name == "stop":
+                message.stop.extend(_strings(value))
+            else:
+                setattr(message, name, value)
     return message
+
+
+def _strings(value: object) -> list[str]:
+    """One string is no list of its letters."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{value!r} is not a list of strings")
+    return list(value)
 
 
 def _kind(kind: FormatKind) -> inference_pb2.PromptFormat.Kind:

@@ -2,7 +2,7 @@
 
 from adapterhub.engine.engine import Engine
 from adapterhub.engine.limits import Limits
-from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling
+from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, TokenLogprobs
 from adapterhub.engine.stats import AdapterStatus, EngineStats
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "Limits",
     "Request",
     "Sampling",
+    "TokenLogprobs",
 ]

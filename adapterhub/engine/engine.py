@@ -29,6 +29,7 @@ from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Sequence
 from adapterhub.engine.stats import AdapterStatus, EngineStats
+from adapterhub.engine.stop_strings import StopStrings
 from adapterhub.engine.supported import check_supported
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError, QueueFullError
@@ -162,6 +163,8 @@ class Engine:
         sequence = Sequence(
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
         )
+        if request.sampling.stop:
+            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:

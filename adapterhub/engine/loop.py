@@ -13,7 +13,8 @@ from torch import Tensor
 
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
-from adapterhub.engine.request import Event, FinishReason
+from adapterhub.engine.logprobs import logprobs
+from adapterhub.engine.request import Event, FinishReason, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.runner import Runner
@@ -72,16 +73,16 @@ class Loop:
     def fail(self, sequence: Sequence, error: AdapterHubError) -> None:
         """A sequence's adapter will not come."""
         if sequence.id in self._sequences:
-            self._finish(sequence, "error", error)
+            self._finish(sequence, Event((), "error", error))
 
     def cancel(self, sequence_id: int) -> None:
         """End a sequence before the next step; an unknown id is one that has ended."""
         if sequence := self._sequences.get(sequence_id):
-            self._finish(sequence, "cancelled")
+            self._finish(sequence, Event((), "cancelled"))
 
     def end_all(self, reason: FinishReason, error: AdapterHubError | None = None) -> None:
         for sequence in list(self._sequences.values()):
-            self._finish(sequence, reason, error)
+            self._finish(sequence, Event((), reason, error))
 
     def step(self) -> None:
         """Compute one step, if there is anything to run, and tell of its tokens."""
@@ -124,37 +125,40 @@ class Loop:
                 self._observe(sequence, row)
         options = [sequence.request.sampling for sequence in sequences]
         tokens = sample(logits, options, [sequence.num_generated for sequence in sequences])
-        for sequence, token in zip(sequences, tokens, strict=True):
+        likelihoods = logprobs(logits, tokens, options)
+        for sequence, token, likelihood in zip(sequences, tokens, likelihoods, strict=True):
             if sequence.slot not in routing.failed:
-                self._append(sequence, token)
+                self._append(sequence, token, () if likelihood is None else (likelihood,))
 
-    def _append(self, sequence: Sequence, token: int) -> None:
-        sampling = sequence.request.sampling
+    def _append(self, sequence: Sequence, token: int, likelihood: tuple[TokenLogprobs, ...]) -> None:
         sequence.token_ids.append(token)
-        if token in self._eos and not sampling.ignore_eos:
-            self._finish(sequence, "stop", tokens=(token,))
-        elif sequence.num_generated >= sampling.max_new_tokens:
-            self._finish(sequence, "length", tokens=(token,))
-        else:
-            self._emit(sequence, Event((token,)))
+        text = sequence.stop.push(token) if sequence.stop else None
+        reason = self._reason_to_end(sequence, token)
+        if reason is None:
+            self._emit(sequence, Event((token,), text=text, logprobs=likelihood))
+            return
+        if sequence.stop:
+            text = f"{text}{sequence.stop.flush()}"
+        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood))
+
+    def _reason_to_end(self, sequence: Sequence, token: int) -> FinishReason | None:
+        sampling = sequence.request.sampling
+        if (sequence.stop and sequence.stop.met) or (token in self._eos and not sampling.ignore_eos):
+            return "stop"
+        return "length" if sequence.num_generated >= sampling.max_new_tokens else None
 
     def _blame(self, sequence: Sequence, error: Exception) -> None:
         assert sequence.adapter is not None
         method = sequence.adapter.method.name
-        self._finish(sequence, "error", PluginError(f"method {method!r}: {type(error).__name__}: {error}"))
+        cause = PluginError(f"method {method!r}: {type(error).__name__}: {error}")
+        self._finish(sequence, Event((), "error", cause))
 
-    def _finish(
-        self,
-        sequence: Sequence,
-        reason: FinishReason,
-        error: AdapterHubError | None = None,
-        tokens: tuple[int, ...] = (),
-    ) -> None:
+    def _finish(self, sequence: Sequence, last: Event) -> None:
         if not self._is_loading(sequence):
             self._scheduler.remove(sequence)
         del self._sequences[sequence.id]
         self._on_end(sequence)
-        self._emit(sequence, Event(tokens, reason, error))
+        self._emit(sequence, last)
 
     @staticmethod
     def _is_loading(sequence: Sequence) -> bool:

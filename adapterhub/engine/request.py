@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from adapterhub.config import Config
 from adapterhub.errors import AdapterHubError
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+StopString = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Sampling(Config):
@@ -28,6 +29,10 @@ class Sampling(Config):
     """The noise of token i is a function of the seed and i alone."""
     ignore_eos: bool = False
     """Go on past the end-of-sequence token."""
+    stop: tuple[StopString, ...] = Field(default=(), max_length=16)
+    """End where the generated text comes to one of these; the text ends before it."""
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    """Tell each token's log-probability, and those of as many of the likeliest."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,33 @@ class Request:
     """Tenants with different salts share no cached keys and values, and take turns."""
 
 
+class TokenLogprobs(NamedTuple):
+    """How likely a generated token was, from the raw logits: before temperature, top_k and top_p."""
+
+    chosen: float
+    """Log-probability of the token itself."""
+    top: tuple[tuple[int, float], ...]
+    """The likeliest tokens with theirs, the likeliest first."""
+
+
 class Event(NamedTuple):
     """Progress of one request: new tokens, and in its last event why it ended."""
 
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
     error: AdapterHubError | None = None
+    text: str | None = None
+    """Of a request with stop strings, the text that is new and before any of them; None for others."""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each new token, where the request asks for them."""
 
 
 class Completion(NamedTuple):
     """A finished request of an offline batch."""
 
     text: str
-    """The generated text, without special tokens."""
+    """The generated text, without special tokens; it ends before a stop string."""
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token, where the request asked for them."""

@@ -14,6 +14,7 @@ from adapterhub.engine.block_table import BlockTable
 from adapterhub.engine.prefix_keys import PrefixKeys
 from adapterhub.engine.request import Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter
+from adapterhub.engine.stop_strings import StopStrings
 
 
 class Client(NamedTuple):
@@ -41,6 +42,8 @@ class Sequence:
     """Positions whose keys and values are in the cache; filled by the scheduler after each step."""
     table: BlockTable | None = None
     """Its blocks; the scheduler's, while it runs."""
+    stop: StopStrings | None = None
+    """Of a request that has stop strings."""
 
     @cached_property
     def keys(self) -> PrefixKeys:

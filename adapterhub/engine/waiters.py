@@ -61,11 +61,11 @@ class Collector:
 
     def __init__(self, detokenizer: Detokenizer) -> None:
         self._detokenizer = detokenizer
-        self._tokens: list[int] = []
+        self._events: list[Event] = []
         self._done: Future[FinishReason] = Future()
 
     def __call__(self, event: Event) -> None:
-        self._tokens += event.token_ids
+        self._events.append(event)
         if event.error:
             self._done.set_exception(event.error)
         elif event.finish_reason:
@@ -74,5 +74,7 @@ class Collector:
     def result(self) -> Completion:
         """What the request gave. Raises what ended it."""
         reason = self._done.result()
-        text = self._detokenizer.push(self._tokens) + self._detokenizer.flush()
-        return Completion(text, tuple(self._tokens), reason)
+        tokens = tuple(token for event in self._events for token in event.token_ids)
+        texts = [event.text for event in self._events if event.text is not None]
+        text = "".join(texts) if texts else self._detokenizer.push(tokens) + self._detokenizer.flush()
+        return Completion(text, tokens, reason, tuple(each for event in self._events for each in event.logprobs))

@@ -20,5 +20,6 @@ def wire_fields() -> Iterator[None]:
     try:
         yield
     except InvalidInputError as error:
-        error.field = PATHS.get(error.field, error.field)
+        name, *rest = error.field.split(".")  # an item of a list is named `stop.2`
+        error.field = ".".join((PATHS.get(name, name), *rest))
         raise

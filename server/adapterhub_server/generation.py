@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
-from adapterhub.engine import Engine, Event, FinishReason, Request
+from adapterhub.engine import Engine, Event, FinishReason, Request, TokenLogprobs
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.errors import EngineStoppedError
 
@@ -16,6 +16,7 @@ class Piece(NamedTuple):
 
     text: str
     token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...]
     finish_reason: FinishReason | None
 
 
@@ -32,7 +33,7 @@ class Generation:
         self._detokenizer = Detokenizer(engine.base.tokenizer)
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
-        self._token_ids: list[int] = []
+        self._events: list[Event] = []
         self._last: Event | None = None
 
     async def pieces(self) -> AsyncGenerator[Piece]:
@@ -58,19 +59,26 @@ class Generation:
         self._loop.call_soon_threadsafe(self._receive, event)
 
     def _receive(self, event: Event) -> None:
-        self._token_ids += event.token_ids
+        self._events.append(event)
         if event.finish_reason:
             self._last = event
         self._arrived.set()
 
     def _take(self) -> Piece:
         """All that has arrived."""
-        token_ids, self._token_ids = self._token_ids, []
-        text = self._detokenizer.push(token_ids)
-        if self._last is None:
-            return Piece(text, tuple(token_ids), None)
-        if self._last.error:
+        events, self._events = self._events, []
+        if self._last is not None and self._last.error:
             raise self._last.error
-        if self._last.finish_reason == "cancelled":
+        if self._last is not None and self._last.finish_reason == "cancelled":
             raise EngineStoppedError("the server is stopping")
-        return Piece(text + self._detokenizer.flush(), tuple(token_ids), self._last.finish_reason)
+        token_ids = tuple(token for event in events for token in event.token_ids)
+        logprobs = tuple(each for event in events for each in event.logprobs)
+        reason = self._last.finish_reason if self._last is not None else None
+        return Piece(self._text(events, token_ids), token_ids, logprobs, reason)
+
+    def _text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
+        """The engine's own where there are stop strings, which it cuts; else what the tokens decode to."""
+        if self._request.sampling.stop:
+            return "".join(event.text or "" for event in events)
+        text = self._detokenizer.push(token_ids)
+        return text if self._last is None else text + self._detokenizer.flush()

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import grpc
 
-from adapterhub.engine import Engine, FinishReason, Request, Sampling
+from adapterhub.engine import Engine, FinishReason, Request, Sampling, TokenLogprobs
 from adapterhub.pb.v1 import inference_pb2, inference_pb2_grpc
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.fields import wire_fields
@@ -42,6 +42,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             adapter_digest=pieces[0].adapter_digest,
             finish_reason=pieces[-1].finish_reason,
             usage=pieces[-1].usage,
+            logprobs=[each for piece in pieces for each in piece.logprobs],
         )
 
     async def GenerateStream(  # noqa: N802  gRPC's name
@@ -61,7 +62,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             async with aclosing(Generation(self._engine, request).pieces()) as pieces:
                 async for piece in pieces:
                     generated += len(piece.token_ids)
-                    answer = inference_pb2.GenerateStreamResponse(text=piece.text, token_ids=piece.token_ids)
+                    answer = inference_pb2.GenerateStreamResponse(
+                        text=piece.text, token_ids=piece.token_ids, logprobs=map(_logprobs, piece.logprobs)
+                    )
                     if first:
                         answer.adapter, answer.adapter_digest = message.adapter, request.adapter
                     if piece.finish_reason:
@@ -73,8 +76,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
 
     async def _request(self, message: inference_pb2.GenerateRequest) -> Request:
         """The engine's request; its adapter is a digest, fixed here for the generation's whole life."""
-        options = {field.name: value for field, value in message.sampling.ListFields()}
+        options = {
+            field.name: tuple(value) if field.is_repeated else value for field, value in message.sampling.ListFields()
+        }
         sampling = Sampling.load(options, where="sampling")
         adapter = await self._catalog.get(message.adapter) if message.adapter else None
         prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
         return Request(prompt_ids, adapter.digest if adapter else "", sampling)
+
+
+def _logprobs(token: TokenLogprobs) -> inference_pb2.TokenLogprobs:
+    top = [inference_pb2.TopLogprob(token_id=each, logprob=value) for each, value in token.top]
+    return inference_pb2.TokenLogprobs(logprob=token.chosen, top=top)
