@@ -14,7 +14,8 @@ from conftest import save_random_adapter
 import adapterhub
 from adapterhub.adapter import PROVENANCE_FILE, Provenance
 from adapterhub.base import BaseModel
-from adapterhub.engine import Engine
+from adapterhub.engine import Engine, Request, Sampling
+from adapterhub.errors import ConflictError, InvalidInputError
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import Store
 
@@ -52,3 +53,32 @@ def test_the_documented_example_mixes_adapters(
     exec(example[1].replace("smollm2-135m", str(tiny_base)), {})
     printed = capsys.readouterr().out
     assert len(re.findall(r"^(?:length|stop) ", printed, flags=re.MULTILINE)) == 6
+
+
+def test_a_batch_may_be_larger_than_the_queue(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapterhub.engine.engine.MAX_REQUESTS", 4)
+    requests = [Request((token,), sampling=Sampling(max_new_tokens=3, ignore_eos=True)) for token in range(20)]
+    with Engine(BaseModel.load(str(tiny_base)), kv_tokens=1024) as engine:
+        completions = engine.generate(requests)
+        assert completions == [engine.generate([request])[0] for request in requests]
+        engine.check_integrity()
+
+
+def test_a_batch_with_a_wrong_request_leaves_nothing_behind(tiny_base: Path) -> None:
+    good, wrong = Request((5,), sampling=Sampling(max_new_tokens=500, ignore_eos=True)), Request((258,))
+    with Engine(BaseModel.load(str(tiny_base)), kv_tokens=2048) as engine:
+        with pytest.raises(InvalidInputError, match="from 0 to 257"):
+            engine.generate([good, good, wrong])
+        engine.check_integrity()
+        assert engine.stats().running == engine.stats().waiting == 0
+
+
+def test_a_second_engine_on_one_base_is_refused(tiny_base: Path) -> None:
+    base = BaseModel.load(str(tiny_base))
+    early = Engine(base, kv_tokens=64)
+    with Engine(base, kv_tokens=64):
+        for second in (lambda: Engine(base, kv_tokens=64), early.start):
+            with pytest.raises(ConflictError, match="in use by another engine"):
+                second()
+    with early:
+        assert early.alive

@@ -155,10 +155,44 @@ class Engine:
         Raises InvalidInputError naming the field, AdapterNotFoundError, QueueFullError or
         EngineStoppedError, all before anything is queued.
         """
+        return self._submit(request, on_event, wait=False)
+
+    def cancel(self, request_id: int) -> None:
+        """End a request; its cache is free before the next step. Any thread; an ended one is ignored."""
+        with contextlib.suppress(EngineStoppedError):
+            self._commands.send(lambda: self._loop.cancel(request_id))
+
+    def generate(self, requests: list[Request]) -> list[Completion]:
+        """Run a batch of any size and wait for all of it, in order; what finds no seat waits here.
+
+        Raises the error of the first request that failed, and ends the others.
+        """
+        collectors = [Collector(Detokenizer(self.base.tokenizer)) for _ in requests]
+        ids: list[int] = []
+        try:
+            for request, collector in zip(requests, collectors, strict=True):
+                ids.append(self._submit(request, collector, wait=True))
+            return [collector.result() for collector in collectors]
+        except BaseException:
+            for request_id in ids:
+                self.cancel(request_id)
+            raise
+
+    def stats(self) -> EngineStats:
+        """Counters and what is held now. Any thread."""
+        return replace(self._loop.stats(), evictions=self._pool.evictions)
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError when a block, slot or request was lost. Waits for a step to end."""
+        self._commands.ask(self._loop.check_integrity)
+        self._pool.check_integrity()
+
+    def _submit(self, request: Request, on_event: Callable[[Event], None], *, wait: bool) -> int:
+        """As `submit`; with `wait`, until there is a seat."""
         self._check(request)
         if request.adapter:
             self._pool.require(request.adapter)
-        if not self._seats.acquire(blocking=False):
+        if not self._seats.acquire(blocking=wait):
             raise QueueFullError(f"{MAX_REQUESTS} requests are waiting or running", retry_after=1.0)
         sequence = Sequence(
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
@@ -173,27 +207,6 @@ class Engine:
         if request.adapter:
             self._bring(sequence)
         return sequence.id
-
-    def cancel(self, request_id: int) -> None:
-        """End a request; its cache is free before the next step. Any thread; an ended one is ignored."""
-        with contextlib.suppress(EngineStoppedError):
-            self._commands.send(lambda: self._loop.cancel(request_id))
-
-    def generate(self, requests: list[Request]) -> list[Completion]:
-        """Run a batch and wait for all of it, in order. Raises the error of the first request that failed."""
-        collectors = [Collector(Detokenizer(self.base.tokenizer)) for _ in requests]
-        for request, collector in zip(requests, collectors, strict=True):
-            self.submit(request, collector)
-        return [collector.result() for collector in collectors]
-
-    def stats(self) -> EngineStats:
-        """Counters and what is held now. Any thread."""
-        return replace(self._loop.stats(), evictions=self._pool.evictions)
-
-    def check_integrity(self) -> None:
-        """Raises AssertionError when a block, slot or request was lost. Waits for a step to end."""
-        self._commands.ask(self._loop.check_integrity)
-        self._pool.check_integrity()
 
     def _main(self) -> None:
         try:

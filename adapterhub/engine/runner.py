@@ -13,6 +13,7 @@ from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.sequence import Chunk
 from adapterhub.engine.sites import Sites
+from adapterhub.errors import ConflictError
 
 
 class Runner:
@@ -23,11 +24,13 @@ class Runner:
         self._device = base.device
         self._row_dtype = base.row_dtype
         self._cache = cache
-        self._own_attention = base.model.config._attn_implementation
+        self._own_attention = ""
         self.sites = Sites(base.model, base.shape.lm_head)
 
     def open(self) -> None:
-        """Take the model over."""
+        """Take the model over. Raises ConflictError when another engine has it."""
+        self._own_attention = self._model.config._attn_implementation
+        check_free(self._model)
         self._model.set_attn_implementation(attention.NAME)
 
     def close(self) -> None:
@@ -70,3 +73,9 @@ class Runner:
                 embedded[row : row + len(virtual)] = virtual
             row += chunk.stop - chunk.start
         return embedded
+
+
+def check_free(model: Any) -> None:
+    """Raises ConflictError when an engine has taken the model over: two would run each other's adapters."""
+    if model.config._attn_implementation == attention.NAME:
+        raise ConflictError("the base is in use by another engine; close that one first, or load the base again")

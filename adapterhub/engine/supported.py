@@ -14,6 +14,7 @@ import torch
 
 from adapterhub.base import BaseModel
 from adapterhub.engine.attention_probe import Call, probe
+from adapterhub.engine.runner import check_free
 from adapterhub.errors import UnsupportedBaseError
 
 LAYER_TYPES = frozenset(("full_attention", "sliding_attention"))
@@ -23,8 +24,12 @@ ACCEPTED = "served: decoders whose only state is per-layer keys and values (Llam
 
 
 def check_supported(base: BaseModel) -> None:
-    """Raises UnsupportedBaseError with the reason when a base cannot be served exactly. Runs two rows."""
+    """Raises UnsupportedBaseError with the reason when a base cannot be served exactly. Runs two rows.
+
+    Raises ConflictError when another engine runs on the base.
+    """
     model: Any = base.model
+    check_free(model)
     reason = next(_known(model), None) or next(_met(base), None)
     if reason:
         raise UnsupportedBaseError(f"base {base.record.id} ({type(model).__name__}) {reason}; {ACCEPTED}")
