@@ -28,7 +28,7 @@ test: install
 
 # The random histories at full length; seeds are printed.
 soak: install
-	$(BIN)/python -m pytest tests/test_engine_history.py --soak --capture=no --timeout=1500
+	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py --soak --capture=no --timeout=1500
 
 demo: install
 	$(BIN)/adapterhub demo
