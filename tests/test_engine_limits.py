@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from test_engine import Inbox, options
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine, Request, limits
+from adapterhub.engine.block_table import BLOCK_TOKENS
+from adapterhub.engine.kv_cache import KVCache
 from adapterhub.errors import ConfigError, InvalidInputError
 
 TOKEN_BYTES = 2 * 3 * 2 * 8 * 4
@@ -68,3 +71,15 @@ def test_a_request_beyond_all_blocks_is_refused(base: BaseModel) -> None:
             engine.submit(Request((5,) * 10, sampling=options(55)), Inbox())
         assert len(engine.generate([Request((5,) * 10, sampling=options(54))])[0].token_ids) == 54
         engine.check_integrity()
+
+
+def test_room_that_is_not_written_takes_no_memory(base: BaseModel) -> None:
+    blocks = (1 << 30) // (TOKEN_BYTES * BLOCK_TOKENS)
+    before = resident_bytes()
+    cache = KVCache(base.shape, blocks, dtype=torch.float32, device=torch.device("cpu"))
+    assert not cache.keys[0][-1].any()
+    assert resident_bytes() - before < 1 << 28
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
