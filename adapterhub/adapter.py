@@ -37,6 +37,8 @@ ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE, CARD_FILE)
 PICKLED_FILES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_adapter.bin")
 
 MAX_JSON_BYTES = 1 << 20
+MAX_LISTED = 40
+"""Tensors that do not fit are listed up to here, and counted beyond."""
 
 
 class BaseRecord(Config):
@@ -90,6 +92,11 @@ class Adapter:
     """Content digest given by the store, `sha256:...`; empty outside it."""
 
     @property
+    def name(self) -> str:
+        """What errors call it: its digest, or where it lies when it has none."""
+        return f"adapter {self.digest}" if self.digest else f"adapter in {self.files[TENSORS_FILE].parent}"
+
+    @property
     def peft_type(self) -> str:
         return str(self.config["peft_type"])
 
@@ -111,20 +118,19 @@ class Adapter:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        path = self.files[TENSORS_FILE]
         try:
-            tensors = load(path.read_bytes())
+            tensors = load(self.files[TENSORS_FILE].read_bytes())
         except SafetensorError as error:
-            raise CorruptAdapterError(f"{path}: {error}") from None
+            raise CorruptAdapterError(f"{self.name}: {error}") from None
         for key, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise CorruptAdapterError(f"{path}: tensor {key!r} has values that are not finite")
+                raise CorruptAdapterError(f"{self.name}: tensor {key!r} has values that are not finite")
         return tensors
 
     def check_plan(self, plan: Plan, *, base: str) -> None:
         """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.
 
-        Raises BaseMismatchError naming the first key that differs, and how many do.
+        Raises BaseMismatchError naming the adapter and listing the keys that differ.
         """
         wanted = plan.shapes()
         wanted |= {key: size for key, size in plan.optional_shapes().items() if key in self.tensors}
@@ -138,8 +144,9 @@ class Adapter:
             elif have.shape != wanted[key]:
                 problems.append(f"{key}: the file has {have.shape}, the plan {wanted[key]}")
         if problems:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise BaseMismatchError(f"adapter does not fit base {base}: {problems[0]}{more}")
+            more = f" (and {len(problems) - MAX_LISTED} more)" if len(problems) > MAX_LISTED else ""
+            listed = "; ".join(problems[:MAX_LISTED])
+            raise BaseMismatchError(f"{self.name} does not fit base {base}: {listed}{more}")
 
 
 def read_folder(folder: Path) -> Adapter:

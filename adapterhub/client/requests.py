@@ -58,6 +58,8 @@ def generate_request(
 def _sampling(options: SamplingOptions) -> inference_pb2.Sampling:
     message = inference_pb2.Sampling()
     for name, value in options.items():
+        if isinstance(value, int) and value < 0:
+            raise InvalidInputError(f"sampling.{name}: {value} (accepted: 0 or more)", field=f"sampling.{name}")
         with _naming(f"sampling.{name}"):
             if name == "stop":
                 message.stop.extend(_strings(value))

@@ -15,6 +15,7 @@ from adapterhub.base import BaseModel
 from adapterhub.errors import (
     AdapterHubError,
     BaseMismatchError,
+    ConfigError,
     InvalidInputError,
     PluginError,
     UnsupportedAdapterError,
@@ -73,13 +74,15 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
     """
     if not adapter.digest:
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
-    name = adapter.digest
     if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
-        raise UnsupportedAdapterError(f"adapter {name}: task_type {task!r}; served: CAUSAL_LM")
-    method = methods.for_peft_type(adapter.peft_type)
-    with _blamed_on(method):
-        config = method.Config.from_peft(adapter.config, where=f"adapter {name}")
-        plan = method.plan(config, base.shape)
+        raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
+    try:
+        method = methods.for_peft_type(adapter.peft_type)
+        with _blamed_on(method):
+            config = method.Config.from_peft(adapter.config, where="its config")
+            plan = method.plan(config, base.shape)
+    except (ConfigError, UnsupportedAdapterError) as error:
+        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
     modules: dict[str, BoundSite] = {}
@@ -164,6 +167,6 @@ def _check_base(adapter: Adapter, base: BaseModel) -> None:
     made_on = adapter.provenance.base if adapter.provenance else None
     if made_on is not None and made_on.digest != base.record.digest:
         raise BaseMismatchError(
-            f"adapter {adapter.digest} was made on {made_on.id} ({made_on.digest[:19]}), "
+            f"{adapter.name} was made on {made_on.id} ({made_on.digest[:19]}), "
             f"this base is {base.record.id} ({base.record.digest[:19]})"
         )

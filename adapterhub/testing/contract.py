@@ -73,11 +73,13 @@ class MethodContract:
             return [run(engine, recorder, [request])[0] for request in case.requests]
 
     def test_a_fresh_adapter_is_the_identity(self, case: ContractCase) -> None:
-        if not self.starts_as_identity or case.plan.virtual_tokens:
-            pytest.skip("the method does not promise it")
+        """Where the method promises it; elsewhere a fresh adapter gives finite numbers at least."""
         model = case.plain()
         bare = _logits(model)
-        torch.testing.assert_close(_logits(case.fresh(model)), bare, atol=TOLERANCE, rtol=0)
+        fresh = _logits(case.fresh(model))
+        assert torch.isfinite(fresh).all()
+        if self.starts_as_identity and not case.plan.virtual_tokens:
+            torch.testing.assert_close(fresh, bare, atol=TOLERANCE, rtol=0)
 
     def test_the_plan_is_what_peft_creates(self, case: ContractCase, tmp_path: Path) -> None:
         adapted = case.fresh(case.plain())

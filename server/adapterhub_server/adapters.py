@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -28,6 +29,7 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
         self, request: adapters_pb2.LoadAdapterRequest, context: Context
     ) -> adapters_pb2.LoadAdapterResponse:
         adapter = await self._catalog.get(request.adapter)
+        await asyncio.to_thread(self._engine.load_adapter, adapter)  # it may have been evicted since
         found = next((resident for resident in self._resident() if resident.digest == adapter.digest), None)
         if found is None:
             raise ConflictError(f"adapter {request.adapter} was unloaded meanwhile")
