@@ -60,14 +60,14 @@ def test_the_list_names_what_is_switched_off(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(VARIABLE, "lora")
     shown = run("plugins")
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["PLUGIN", "lora"]
-    assert shown.stderr.startswith("switched off by ADAPTERHUB_PLUGINS: bottleneck, ")
-    assert "serve" in shown.stderr
+    assert shown.stderr.startswith("switched off by ADAPTERHUB_PLUGINS: ")
+    assert {"bottleneck", "serve"} <= set(shown.stderr.split(": ")[1].strip().split(", "))
 
 
 def test_without_plugins_neither_built_in_methods_nor_serve_are_there() -> None:
     shown = run("--no-plugins", "plugins", "--json")
     assert json.loads(shown.stdout) == []
-    assert shown.stderr.endswith(", serve\n")
+    assert "serve" in shown.stderr
     assert run("--no-plugins", "serve").exit_code == 2
 
 

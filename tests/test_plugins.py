@@ -127,8 +127,8 @@ def test_no_stranger_takes_the_name_of_a_built_in_method(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     methods = load_methods(find(GROUP).used)
     assert type(methods.get("lora")).__module__ == "adapterhub_lora.method"
-    (broken,) = (plugin for plugin in methods.plugins if plugin.error)
-    assert (broken.name, broken.distribution, broken.version) == ("a_lora", "a_lora", "2.0")
+    (broken,) = (plugin for plugin in methods.plugins if plugin.name == "a_lora")
+    assert (broken.distribution, broken.version) == ("a_lora", "2.0")
     assert "method 'lora' (LORA) is already registered" in broken.error
 
 
@@ -157,7 +157,7 @@ def test_the_variable_names_the_plugins_that_are_used(monkeypatch: pytest.Monkey
     methods = installed_methods()
     assert set(methods.by_name) == {"lora"}
     assert {"bottleneck", "prompt_tuning"} <= set(methods.switched_off)
-    with pytest.raises(MethodNotFoundError, match=r"known: lora\); switched off by ADAPTERHUB_PLUGINS: bottleneck, "):
+    with pytest.raises(MethodNotFoundError, match=r"known: lora\); switched off by ADAPTERHUB_PLUGINS: .*bottleneck, "):
         methods.get("bottleneck")
     assert [point.name for point in find(COMMANDS_GROUP).used] == ["serve"]
 
