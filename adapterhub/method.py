@@ -18,7 +18,7 @@ which other rows are in the batch.
 from __future__ import annotations
 
 import math
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -226,12 +226,12 @@ class Method(ABC, Generic[C]):
     in_peft: ClassVar[bool] = False
     """True when PEFT itself trains the method; otherwise the core's generic tuner does."""
 
+    @abstractmethod
     def sites(self, config: C, shape: BaseShape) -> list[Site]:
         """The sites and tensor shapes of an adapter with `config` on a base of `shape`.
 
         Raises ConfigError when the config names modules the base does not have.
         """
-        raise NotImplementedError
 
     def check_training(self, config: C, shape: BaseShape, quantization: str) -> None:
         """What a saved adapter may say and a new one should not start with, on a base held so.
@@ -257,15 +257,15 @@ class Method(ABC, Generic[C]):
 
     def replace(self, config: C, p: Params, x: Tensor) -> Tensor:
         """Rows in place of the module's own, at a site that `replaces`. Result: [rows, out_features]."""
-        raise NotImplementedError
+        raise NotImplementedError("a plan with a site that replaces its module needs `replace`")
 
     def kv(self, config: C, p: Params, shape: BaseShape) -> Tensor:
         """Keys and values of a kv site: [layers, 2, kv_heads, n, head_dim]; keys as after rotary embedding."""
-        raise NotImplementedError
+        raise NotImplementedError("a plan with a kv site needs `kv`")
 
     def prompt(self, config: C, p: Params) -> Tensor:
         """The virtual embeddings of a prompt site: [n, hidden]."""
-        raise NotImplementedError
+        raise NotImplementedError("a plan with a prompt site needs `prompt`")
 
     def key(self, site: Site, param: str) -> str:
         """The tensor's name on disk, in PEFT's spelling for a method that is PEFT's.

@@ -30,6 +30,9 @@ class Scale(Method[MethodConfig]):
     peft_type = "{peft_type}"
     Config = MethodConfig
 
+    def sites(self, config, shape):
+        return []
+
 @hookimpl
 def register_methods(register):
     register(Scale())

@@ -57,12 +57,14 @@ class ResidentAdapter:
     """Requests that hold it."""
     kv_digest: str = ""
     """What keys and values depend on: the digest, or nothing when the adapter only acts on the head."""
+    taps: frozenset[str] = field(init=False)
+    """Modules whose input a site elsewhere reads."""
     hooked: frozenset[str] = field(init=False)
     """Modules that need the engine's hooks."""
 
     def __post_init__(self) -> None:
-        taps = (bound.site.tap for bound in self.modules.values() if bound.site.tap)
-        self.hooked = frozenset((*self.modules, *taps))
+        self.taps = frozenset(bound.site.tap for bound in self.modules.values() if bound.site.tap)
+        self.hooked = self.taps | self.modules.keys()
 
 
 def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, base: BaseModel) -> ResidentAdapter:

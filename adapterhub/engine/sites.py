@@ -29,7 +29,8 @@ class Sites:
         self._hooks: dict[str, list[Any]] = {}
         self._routing = Routing()
         self._inputs: dict[str, Tensor] = {}
-        """What the step's modules were called with, for the sites that tap them."""
+        """What the step's tapped modules were called with."""
+        self._tapped: frozenset[str] = frozenset()
 
     def attach(self, modules: Iterable[str]) -> None:
         """Hook the modules that are not hooked yet. Not during a step."""
@@ -50,9 +51,11 @@ class Sites:
 
     def begin(self, routing: Routing) -> None:
         self._routing = routing
+        self._tapped = frozenset().union(*(segment.adapter.taps for segment in routing.rows))
 
     def end(self) -> None:
         self._routing = Routing()
+        self._tapped = frozenset()
         self._inputs.clear()
 
     def _acting(self, name: str) -> Iterator[tuple[Segment, BoundSite]]:
@@ -65,11 +68,12 @@ class Sites:
     def _pre(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         if not self._routing.rows:
             return None
-        x = self._inputs[name] = input_of(args, kwargs)
+        if name in self._tapped:
+            self._inputs[name] = input_of(args, kwargs)
         acting = [item for item in self._acting(name) if _changes_input(item[0].adapter)]
         if not acting:
             return None
-        x = x.clone()  # the same tensor may feed other modules
+        x = input_of(args, kwargs).clone()  # the same tensor may feed other modules
         for segment, bound in acting:
             adapter, rows = segment.adapter, _rows(x, segment)
             self._compute(

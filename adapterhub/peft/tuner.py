@@ -91,7 +91,7 @@ class SiteTuner(BaseTuner):
 
     def _create_and_replace(self, *args: Any, **kwargs: Any) -> None:
         """Never called: `inject_adapter` does it."""
-        raise NotImplementedError
+        raise NotImplementedError("SiteTuner wraps modules in inject_adapter")
 
     def unload(self) -> nn.Module:
         """Take all layers of the tuner out of the base again, which is as it was; the base."""
