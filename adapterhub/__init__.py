@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
+from adapterhub.low_rank import LowRank
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
@@ -23,6 +24,7 @@ __all__ = [
     "BaseShape",
     "ConfigError",
     "Engine",
+    "LowRank",
     "Method",
     "MethodConfig",
     "ModuleShape",

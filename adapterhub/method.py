@@ -4,11 +4,12 @@ A method is a config schema, a *plan* (which sites of the base it touches and wh
 keeps there, from shapes alone) and a few lines of pure, row-wise mathematics. Training, strict
 loading, counting, storing and serving in mixed batches follow from these and are the core's.
 
-Sites are of three kinds:
+Sites are of three kinds, and a fourth holds what they have in common:
 
     module   at a named module: x' = pre(p, x), then y' = post(p, x', y), or y' = replace(p, x)
     kv       read-only keys and values in front of every layer's cache
     prompt   n virtual embeddings in front of the tokens
+    shared   tensors that all other sites get beside their own
 
 `x` and `y` are rows, `[rows, features]` (of an embedding, `x` is token ids, `[rows]`); `p` maps the
 site's parameter names to tensors. A method may not couple rows: a row's result must not depend on
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Sel
 
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
+from adapterhub.low_rank import LowRank
 from adapterhub.preset import TrainPreset
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ class Param:
 class Site:
     """A place in the base where an adapter acts, with the tensors it keeps there."""
 
-    kind: Literal["module", "kv", "prompt"]
+    kind: Literal["module", "kv", "prompt", "shared"]
     params: Mapping[str, Param]
     module: str = ""
     """The module's name in the unwrapped base; empty for the other kinds."""
@@ -121,6 +123,7 @@ class Plan:
     """All sites of one adapter on one base. Exact: these tensors and no others."""
 
     sites: tuple[Site, ...]
+    """The one of kind `shared`, if there is one, is the first."""
     tensor_keys: Mapping[str, tuple[Site, str]]
     """Name on disk -> (site, parameter name)."""
 
@@ -244,8 +247,19 @@ class Method(ABC, Generic[C]):
         return False
 
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
-        """What the other functions get as `p` when serving: derived tensors, made once at load."""
+        """What the other functions get as `p` when serving: derived tensors, made once at load.
+
+        Called for the `shared` site first; what it gives is in the `p` of all other sites, beside
+        their own.
+        """
         return p
+
+    def lower(self, config: C, site: Site, p: Params) -> LowRank | None:
+        """The core's op that does just what `post` does with the bound `p`, for a method without `pre`; None for none.
+
+        Called once at load; rows are then computed by the op, in place and without a call of the method's.
+        """
+        return None
 
     def pre(self, config: C, p: Params, x: Tensor) -> Tensor:
         """Rows into the module. `x` and result: [rows, in_features]."""
@@ -271,7 +285,7 @@ class Method(ABC, Generic[C]):
         """The tensor's name on disk, in PEFT's spelling for a method that is PEFT's.
 
         Any other method may choose; by default `base_model.model.{module}.{method}_{param}`, and
-        `base_model.model.{method}_{param}` at a kv or prompt site.
+        `base_model.model.{method}_{param}` at a site of another kind.
         """
         where = f"{site.module}." if site.module else ""
         return f"base_model.model.{where}{self.name}_{param}"
@@ -281,7 +295,7 @@ class Method(ABC, Generic[C]):
 
         Raises ConfigError as `sites`, and PluginError for sites that cannot act together.
         """
-        sites = tuple(self.sites(config, shape))
+        sites = tuple(sorted(self.sites(config, shape), key=lambda site: site.kind != "shared"))
         _check_sites(self.name, sites, shape)
         keys: dict[str, tuple[Site, str]] = {}
         for site in sites:
@@ -296,10 +310,12 @@ Register = Callable[[Method[Any] | TrainPreset], None]
 
 
 def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None:
-    """One site a module, all of them modules there are, and one site of the other kinds at most."""
+    """One site a module, all of them modules there are, one kv or prompt site at most, and one shared."""
     modules = [site.module for site in sites if site.kind == "module"]
-    if len(sites) - len(modules) > 1:
+    if sum(site.kind in ("kv", "prompt") for site in sites) > 1:
         raise PluginError(f"method {method!r}: more than one kv or prompt site")
+    if sum(site.kind == "shared" for site in sites) > 1:
+        raise PluginError(f"method {method!r}: more than one shared site")
     if twice := sorted(name for name, count in Counter(modules).items() if count > 1):
         raise PluginError(f"method {method!r}: two sites at {twice[0]}")
     taps = [site.tap for site in sites if site.tap]

@@ -11,6 +11,7 @@ from adapterhub_lora import Lora
 from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
 from adapterhub_prompt_tuning import PromptTuning
+from adapterhub_vera import Vera
 
 import adapterhub
 from adapterhub.testing import MethodContract
@@ -63,6 +64,12 @@ class TestPTuning(MethodContract):
 class TestPrefixTuning(MethodContract):
     method = PrefixTuning()
     options = ({"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "prefix_projection": True})
+
+
+class TestVera(MethodContract):
+    method = Vera()
+    options = ({"r": 8}, {"r": 5, "target_modules": ["q_proj", "down_proj"]})
+    scale = 0.4
 
 
 METHOD = '''
@@ -118,6 +125,23 @@ def test_a_method_that_is_no_identity_at_first_is_caught(pytester: pytest.Pytest
 
 def test_a_method_without_gradient_is_caught(pytester: pytest.Pytester) -> None:
     assert failures(pytester, "y + p['shift'].detach()") == {"test_only_its_own_tensors_learn"}
+
+
+LOWERED = """
+    def lower(self, config, site, p):
+        from adapterhub import LowRank
+        zeros = p["shift"].new_zeros
+        return LowRank(zeros(1, len(p["shift"])), zeros(len(p["shift"]), 1), shift=p["shift"] * %s)
+"""
+
+
+@pytest.mark.parametrize(("factor", "caught"), [(1, set()), (2, {"test_a_lowered_site_computes_what_the_method_does"})])
+def test_an_op_that_is_not_the_methods_mathematics_is_caught(
+    pytester: pytest.Pytester, factor: int, caught: set[str]
+) -> None:
+    body = f"y + p['shift']\n{LOWERED % factor}"
+    failed = failures(pytester, body)
+    assert failed >= caught if caught else failed == set()
 
 
 def test_adapterhub_needs_no_pytest_but_for_its_testing() -> None:

@@ -182,3 +182,34 @@ def test_a_strangers_method_acts_before_linear_modules_with_a_frozen_tensor(mode
     assert torch.equal(logits(adapted), bare)
     randomize(adapted)
     assert (logits(adapted) - bare).abs().max() > 0.05
+
+
+class Tied(Method[MethodConfig]):
+    """One down-projection for all decoder layers, an up-projection for each."""
+
+    name, peft_type, Config = "tied", "TIED", MethodConfig
+
+    def sites(self, config: MethodConfig, shape: BaseShape) -> list[Site]:
+        up = {"up": Param((shape.hidden_size, 4))}
+        down = {"down": Param((4, shape.hidden_size), init="kaiming_uniform")}
+        return [*(Site("module", up, module=name) for name in shape.layers), Site("shared", down)]
+
+    def post(self, config: MethodConfig, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        return y + (x @ p["down"].T) @ p["up"].T
+
+
+def test_a_shared_tensor_is_kept_once_and_learns_from_all_its_sites(model: nn.Module, tmp_path: Path) -> None:
+    register(Tied())
+    bare, shape = logits(model), shape_of(model)
+    adapted = wrapped(model, Tied())
+    randomize(adapted)
+    adapted(input_ids=IDS, labels=IDS).loss.backward()
+    learning = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+    assert [name for name, p in learning.items() if p.grad is None or not p.grad.abs().max()] == []
+    assert sum("down" in name for name in learning) == 1
+    wanted = logits(adapted)
+    adapted.save_pretrained(str(tmp_path), save_embedding_layers=False)
+    assert torch.equal(logits(adapted.unload()), bare)
+    assert torch.equal(logits(PeftModel.from_pretrained(model, tmp_path)), wanted)
+    tensors = read_folder(tmp_path).tensors
+    assert tensors.keys() == Tied().plan(MethodConfig(), shape).shapes().keys()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from adapterhub.errors import (
     PluginError,
     UnsupportedAdapterError,
 )
+from adapterhub.low_rank import LowRank
 from adapterhub.method import Method, MethodConfig, Params, Plan, Site
 from adapterhub.plugins import Methods
 
@@ -33,6 +34,8 @@ class BoundSite(NamedTuple):
     params: Params
     dtype: torch.dtype
     """What its rows are computed in."""
+    op: LowRank | None
+    """What computes them in place of the method's `post`, where it lowers to one."""
 
 
 @dataclass(eq=False)
@@ -88,11 +91,14 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
     modules: dict[str, BoundSite] = {}
+    shared: Params = {}
     prompt = kv = None
     for site, params in _by_site(tensors, plan, base):
         with _blamed_on(method):
-            bound = method.bind(config, site, params, base.weights)
-            if site.kind == "prompt":
+            bound = method.bind(config, site, {**shared, **params}, base.weights)
+            if site.kind == "shared":
+                shared = {name: _placed(tensor, site, base) for name, tensor in bound.items()}
+            elif site.kind == "prompt":
                 width = (plan.virtual_tokens, base.shape.hidden_size)
                 prompt = _sized(method, "prompt", method.prompt(config, bound), width).to(base.compute_dtype)
             elif site.kind == "kv":
@@ -100,11 +106,11 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
                 size = (base.shape.num_layers, 2, heads, plan.virtual_tokens, head_dim)
                 kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
             else:
-                modules[site.module] = BoundSite(site, bound, _dtype(bound, base))
+                op = _lowered(method, config, site, bound, base)
+                modules[site.module] = BoundSite(site, bound, _dtype(bound, base), op)
     held = [tensor for bound in modules.values() for tensor in bound.params.values()]
     held += [] if prompt is None else [prompt]
-    nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in held}.values())
-    nbytes += plan.virtual_tokens * _kv_bytes(base)
+    nbytes = _nbytes(held) + plan.virtual_tokens * _kv_bytes(base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in modules)
     return ResidentAdapter(
         digest=adapter.digest,
@@ -117,6 +123,12 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         nbytes=nbytes,
         kv_digest=adapter.digest if changes_kv else "",
     )
+
+
+def _nbytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes that tensors keep in memory; what several of them are views of counts once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _kv_bytes(base: BaseModel) -> int:
@@ -141,6 +153,17 @@ def _dtype(bound: Params, base: BaseModel) -> torch.dtype:
     return next((tensor.dtype for tensor in bound.values() if tensor.is_floating_point()), base.compute_dtype)
 
 
+def _lowered(method: Method[Any], config: MethodConfig, site: Site, bound: Params, base: BaseModel) -> LowRank | None:
+    """The op a method lowers a module site to, if any. Raises PluginError for one that does not fit the module."""
+    op = method.lower(config, site, bound)
+    if op is not None:
+        module = base.shape.modules[site.module]
+        width = base.shape.modules[site.tap].in_features if site.tap else module.in_features
+        if misfit := op.misfit(width, module.out_features):
+            raise PluginError(f"method {method.name!r}: lower at {site.module}: {misfit}")
+    return op
+
+
 def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, ...]) -> Tensor:
     """A plugin's tensor as it is. Raises PluginError when it would not fit the cache or the batch."""
     if tensor.shape != size:
@@ -158,11 +181,16 @@ def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: BaseModel) -> list
     by_site: dict[int, dict[str, Tensor]] = {id(site): {} for site in plan.sites}
     for key, tensor in tensors.items():
         site, param = plan.tensor_keys[key]
-        dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
-        if not site.replaces:
-            dtype = torch.promote_types(dtype, base.row_dtype)
-        by_site[id(site)][param] = tensor.to(device=base.device, dtype=dtype)
+        by_site[id(site)][param] = _placed(tensor, site, base)
     return [(site, by_site[id(site)]) for site in plan.sites]
+
+
+def _placed(tensor: Tensor, site: Site, base: BaseModel) -> Tensor:
+    """A site's tensor on the base's device, in the dtype it is computed in."""
+    dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
+    if not site.replaces:
+        dtype = torch.promote_types(dtype, base.row_dtype)
+    return tensor.to(device=base.device, dtype=dtype)
 
 
 def _check_base(adapter: Adapter, base: BaseModel) -> None:

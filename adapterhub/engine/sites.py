@@ -102,6 +102,8 @@ class Sites:
         x = _cast(_rows(x, segment), bound.dtype)
         if site.replaces:
             return adapter.method.replace(adapter.config, bound.params, x)
+        if bound.op is not None:
+            return bound.op.apply_(x, y.to(bound.dtype))  # y itself, where it is of that dtype
         return adapter.method.post(adapter.config, bound.params, x, y.to(bound.dtype))
 
     def _compute(self, adapter: ResidentAdapter, rows: Tensor, compute: Callable[[], Tensor]) -> None:
@@ -110,7 +112,8 @@ class Sites:
             result = compute()
             if result.shape != rows.shape:
                 raise PluginError(f"gave {tuple(result.shape)} for rows of {tuple(rows.shape)}")
-            rows.copy_(result)
+            if result is not rows:
+                rows.copy_(result)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the step goes on without it
             self._routing.failed[adapter.slot] = error
 

@@ -37,6 +37,11 @@ class SiteTensors(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._weights = weights
         self._device = device
+        self._shared: dict[str, SiteTensors] = {}  # a plain dict: no children of this module
+
+    def share(self, adapter: str, shared: SiteTensors) -> None:
+        """Have `adapter` get beside this site's tensors those that all its sites have in common."""
+        self._shared[adapter] = shared
 
     def add(self, adapter: str, config: MethodConfig, site: Site, *, meta: bool) -> None:
         """Keep fresh tensors for `adapter`, not active yet; with `meta`, their values come later."""
@@ -61,7 +66,9 @@ class SiteTensors(nn.Module, BaseTunerLayer):
     def bound(self, adapter: str) -> Params:
         """What the method's functions get as `p`."""
         site = self.sites[adapter]
-        p = {name: getattr(self, PREFIX + name)[adapter] for name in site.params}
+        p: Params = {name: getattr(self, PREFIX + name)[adapter] for name in site.params}
+        if adapter in self._shared:
+            p = {**self._shared[adapter].bound(adapter), **p}
         return self.method.bind(self.configs[adapter], site, p, self._weights)
 
     def names(self, adapter: str) -> dict[str, str]:

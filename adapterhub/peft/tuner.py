@@ -25,6 +25,8 @@ from adapterhub.peft.site_tensors import PREFIX, SiteTensors
 
 FRONT = "front"
 """The child of the model that holds the tensors of kv and prompt sites."""
+SHARED = "shared"
+"""The child of the model that holds the tensors that sites have in common."""
 
 
 class SiteTuner(BaseTuner):
@@ -60,8 +62,12 @@ class SiteTuner(BaseTuner):
         peft_config = self.peft_config[adapter_name]
         assert isinstance(peft_config, SiteConfig)
         config: MethodConfig = peft_config.options()
-        for site in self.method.plan(config, self.shape).sites:
-            self._place(model, adapter_name, site).add(adapter_name, config, site, meta=low_cpu_mem_usage)
+        plan = self.method.plan(config, self.shape)
+        for site in plan.sites:
+            place = self._place(model, adapter_name, site)
+            place.add(adapter_name, config, site, meta=low_cpu_mem_usage)
+            if plan.sites[0].kind == "shared" and site.kind != "shared":
+                place.share(adapter_name, getattr(model, SHARED))
         self.set_adapter(self.active_adapters, inference_mode=peft_config.inference_mode)
         self._mark_only_adapters_as_trainable(model)
 
@@ -72,10 +78,15 @@ class SiteTuner(BaseTuner):
             if site.tap:
                 layer.tap(adapter, self._wrap(model, site.tap))
             return layer
-        if not hasattr(model, FRONT):
-            model.add_module(FRONT, Front(model, self.method, self.shape, self.weights, _device(model, model)))
-        front: Front = getattr(model, FRONT)
-        return front
+        name = SHARED if site.kind == "shared" else FRONT
+        if not hasattr(model, name):
+            device = _device(model, model)
+            if site.kind == "shared":
+                model.add_module(name, SiteTensors(self.method, self.weights, device))
+            else:
+                model.add_module(name, Front(model, self.method, self.shape, self.weights, device))
+        place: SiteTensors = getattr(model, name)
+        return place
 
     def _wrap(self, model: nn.Module, name: str) -> SiteLayer:
         """The layer around module `name` of the unwrapped base, made when there is none yet."""
@@ -101,6 +112,8 @@ class SiteTuner(BaseTuner):
                     setattr(parent, name, child.base_layer)
                 elif isinstance(child, Front):
                     child.remove()
+                    delattr(parent, name)
+                elif isinstance(child, SiteTensors):
                     delattr(parent, name)
         del self.model.peft_config
         model: nn.Module = self.model

@@ -29,6 +29,7 @@ from adapterhub.errors import BaseMismatchError
 from adapterhub.method import Method
 from adapterhub.testing.contract_case import NEIGHBOUR, OTHER, OWN, ContractCase
 from adapterhub.testing.equality import Row, assert_equal, greedy, recording_engine, run, teacher_forced
+from adapterhub.testing.lowered import check_lowered
 from adapterhub.testing.random_adapter import save_random_adapter
 from adapterhub.testing.row_isolation import check_rows
 from adapterhub.testing.tiny_base import save_tiny_llama
@@ -123,6 +124,11 @@ class MethodContract:
         for site in case.plan.sites:
             if site.kind == "module":
                 check_rows(case, site)
+
+    def test_a_lowered_site_computes_what_the_method_does(self, case: ContractCase) -> None:
+        for site in case.plan.sites:
+            if site.kind == "module":
+                check_lowered(case, site)
 
     def test_the_adapter_moves_the_base(self, case: ContractCase, alone: list[Row]) -> None:
         others = {OWN: ("", OTHER), OTHER: ("", OWN)}

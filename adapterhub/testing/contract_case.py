@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from adapterhub.adapter import Adapter, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine, Request
-from adapterhub.method import Method, MethodConfig, Plan
+from adapterhub.method import Method, MethodConfig, Params, Plan, Site
 from adapterhub.peft import peft_config, register
 from adapterhub.plugins import Methods
 from adapterhub.testing.equality import Recorder, greedy, recording_engine
@@ -81,6 +81,16 @@ class ContractCase:
         """An engine with all adapters resident."""
         with recording_engine(self.base, self.adapters, step_tokens=step_tokens, methods=self.methods) as both:
             yield both
+
+    def bound(self, site: Site, generator: torch.Generator) -> Params:
+        """What the method's functions get as `p` at a site, of random tensors."""
+        shared: Params = {}
+        for one in self.plan.sites:
+            if one.kind == "shared" or one is site:
+                needed = {name: param.shape for name, param in one.params.items() if not param.optional}
+                own = {name: torch.randn(size, generator=generator) * self.scale for name, size in needed.items()}
+                shared = self.method.bind(self.config, one, {**shared, **own}, self.base.weights)
+        return shared
 
     def plain(self) -> nn.Module:
         """The base as transformers loads it, for PEFT to wrap."""

@@ -22,10 +22,8 @@ def check_rows(case: ContractCase, site: Site) -> None:
     Raises AssertionError naming the function and the module.
     """
     generator = torch.Generator().manual_seed(5)
-    needed = {name: param for name, param in site.params.items() if not param.optional}
-    params = {name: torch.randn(param.shape, generator=generator) * case.scale for name, param in needed.items()}
     method, config = case.method, case.config
-    bound = method.bind(config, site, params, case.base.weights)
+    bound = case.bound(site, generator)
     modules = case.base.shape.modules
     own, tapped = modules[site.module], modules[site.tap or site.module]
     if own.kind == "embedding":

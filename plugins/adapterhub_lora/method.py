@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from adapterhub import (
     BaseShape,
     ConfigError,
+    LowRank,
     Method,
     ModuleShape,
     Param,
@@ -112,6 +113,11 @@ class Lora(Method[LoraConfig]):
         elif "rows" in p:
             y = y + p["rows"][x] @ p["B"].T
         return y + p["shift"] if "shift" in p else y
+
+    def lower(self, config: LoraConfig, site: Site, p: Params) -> LowRank | None:
+        if "A" not in p:
+            return None
+        return LowRank(p["A"], p["B"], scale=p.get("scale"), shift=p.get("shift"))
 
     def replace(self, config: LoraConfig, p: Params, x: Tensor) -> Tensor:
         if "rows" in p:
