@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
-from adapterhub.low_rank import LowRank
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
+from adapterhub.op import LowRank
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules

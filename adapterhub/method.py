@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Sel
 
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
-from adapterhub.low_rank import LowRank
+from adapterhub.op import LowRank, Op
 from adapterhub.preset import TrainPreset
 
 if TYPE_CHECKING:
@@ -166,6 +166,9 @@ class BaseWeights(Protocol):
     def row_norms(self, module: str) -> Tensor:
         """Squared norms of the weight's rows, fp64 [out]; computed once per base."""
 
+    def floating(self, module: str) -> Tensor | None:
+        """A module's own weight where it is held in floating point, not to be changed; None when it is quantized."""
+
     def embed_scale(self, module: str) -> float:
         """What an embedding multiplies the rows of its table by; 1 in most families."""
 
@@ -260,6 +263,15 @@ class Method(ABC, Generic[C]):
         Called once at load; rows are then computed by the op, in place and without a call of the method's.
         """
         return None
+
+    def ops(self, config: C, sites: Mapping[str, tuple[Site, Params]], base: BaseWeights) -> Mapping[str, Op]:
+        """What computes the rows of module sites when serving; a site without an op is left to `pre` and `post`.
+
+        `sites` holds each module site with what `bind` gave, by its module's name. By default what
+        `lower` gives; for a method whose sites cannot be made one by one.
+        """
+        lowered = {name: self.lower(config, site, p) for name, (site, p) in sites.items()}
+        return {name: op for name, op in lowered.items() if op is not None}
 
     def pre(self, config: C, p: Params, x: Tensor) -> Tensor:
         """Rows into the module. `x` and result: [rows, in_features]."""

@@ -38,6 +38,11 @@ class WeightsView:
             return weight.detach().float() * scales.unsqueeze(1)
         return weight.detach().float()
 
+    def floating(self, module: str) -> Tensor | None:
+        """A module's own weight, in its layout and dtype, where it is held in floating point; None when quantized."""
+        weight = getattr(self._modules[module], "weight", None)
+        return weight.detach() if isinstance(weight, Tensor) and weight.is_floating_point() else None
+
     def bias(self, module: str) -> Tensor | None:
         """A module's bias, fp32 [out]; None when it has none."""
         bias: Tensor | None = getattr(self._modules[module], "bias", None)

@@ -20,8 +20,8 @@ from adapterhub.errors import (
     PluginError,
     UnsupportedAdapterError,
 )
-from adapterhub.low_rank import LowRank
 from adapterhub.method import Method, MethodConfig, Params, Plan, Site
+from adapterhub.op import Op
 from adapterhub.plugins import Methods
 
 EXACT = (torch.float32, torch.float64)
@@ -34,8 +34,14 @@ class BoundSite(NamedTuple):
     params: Params
     dtype: torch.dtype
     """What its rows are computed in."""
-    op: LowRank | None
-    """What computes them in place of the method's `post`, where it lowers to one."""
+    op: Op | None
+    """What computes them in place of the method's functions, where it has one."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Everything it keeps; some may be views of the same memory."""
+        yield from self.params.values()
+        if self.op is not None:
+            yield from self.op.tensors()
 
 
 @dataclass(eq=False)
@@ -90,7 +96,7 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
-    modules: dict[str, BoundSite] = {}
+    bound_sites: dict[str, tuple[Site, Params]] = {}
     shared: Params = {}
     prompt = kv = None
     for site, params in _by_site(tensors, plan, base):
@@ -106,9 +112,10 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
                 size = (base.shape.num_layers, 2, heads, plan.virtual_tokens, head_dim)
                 kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
             else:
-                op = _lowered(method, config, site, bound, base)
-                modules[site.module] = BoundSite(site, bound, _dtype(bound, base), op)
-    held = [tensor for bound in modules.values() for tensor in bound.params.values()]
+                bound_sites[site.module] = (site, bound)
+    with _blamed_on(method):
+        modules = _modules(method, config, bound_sites, base)
+    held = [tensor for bound in modules.values() for tensor in bound.tensors()]
     held += [] if prompt is None else [prompt]
     nbytes = _nbytes(held) + plan.virtual_tokens * _kv_bytes(base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in modules)
@@ -148,20 +155,24 @@ def _blamed_on(method: Method[Any]) -> Iterator[None]:
         raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
 
 
-def _dtype(bound: Params, base: BaseModel) -> torch.dtype:
-    """What a site's rows are computed in: as its first tensor of floating numbers."""
-    return next((tensor.dtype for tensor in bound.values() if tensor.is_floating_point()), base.compute_dtype)
-
-
-def _lowered(method: Method[Any], config: MethodConfig, site: Site, bound: Params, base: BaseModel) -> LowRank | None:
-    """The op a method lowers a module site to, if any. Raises PluginError for one that does not fit the module."""
-    op = method.lower(config, site, bound)
-    if op is not None:
-        module = base.shape.modules[site.module]
+def _modules(
+    method: Method[Any], config: MethodConfig, sites: Mapping[str, tuple[Site, Params]], base: BaseModel
+) -> dict[str, BoundSite]:
+    """The module sites, ready to run. Raises PluginError for an op that does not fit its module."""
+    ops = method.ops(config, sites, base.weights)
+    modules = {}
+    for name, (site, params) in sites.items():
+        op, module = ops.get(name), base.shape.modules[name]
         width = base.shape.modules[site.tap].in_features if site.tap else module.in_features
-        if misfit := op.misfit(width, module.out_features):
-            raise PluginError(f"method {method.name!r}: lower at {site.module}: {misfit}")
-    return op
+        if op is not None and (misfit := op.misfit(width, module.out_features)):
+            raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
+        modules[name] = BoundSite(site, params, _dtype(params.values() if op is None else op.tensors(), base), op)
+    return modules
+
+
+def _dtype(tensors: Iterable[Tensor], base: BaseModel) -> torch.dtype:
+    """What a site's rows are computed in: as its first tensor of floating numbers."""
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), base.compute_dtype)
 
 
 def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, ...]) -> Tensor:

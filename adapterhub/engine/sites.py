@@ -90,10 +90,10 @@ class Sites:
             y = y.clone()
         for segment, bound in acting:
             rows = _rows(y, segment)
-            self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows))
+            self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows, module))
         return with_output(output, y)
 
-    def _output(self, segment: Segment, bound: BoundSite, own: Tensor, y: Tensor) -> Tensor:
+    def _output(self, segment: Segment, bound: BoundSite, own: Tensor, y: Tensor, module: nn.Module) -> Tensor:
         """What the segment's method makes of its rows behind a module that was called with `own`."""
         site, adapter = bound.site, segment.adapter
         x = self._inputs.get(site.tap) if site.tap else own
@@ -103,7 +103,8 @@ class Sites:
         if site.replaces:
             return adapter.method.replace(adapter.config, bound.params, x)
         if bound.op is not None:
-            return bound.op.apply_(x, y.to(bound.dtype))  # y itself, where it is of that dtype
+            # in place, where y is of that dtype
+            return bound.op.apply_(x, y.to(bound.dtype), partial(_forward, module, own.dtype))
         return adapter.method.post(adapter.config, bound.params, x, y.to(bound.dtype))
 
     def _compute(self, adapter: ResidentAdapter, rows: Tensor, compute: Callable[[], Tensor]) -> None:
@@ -121,6 +122,12 @@ class Sites:
 def _rows(x: Tensor, segment: Segment) -> Tensor:
     """The segment's rows of a packed batch `[1, rows, ...]`: a view `[n, ...]`."""
     return x[0, segment.start : segment.stop]
+
+
+def _forward(module: nn.Module, dtype: torch.dtype, rows: Tensor) -> Tensor:
+    """A base's module on rows `[n, in]` without its hooks, in the dtype of the rows."""
+    result: Tensor = module.forward(rows.to(dtype).unsqueeze(0))
+    return result[0].to(rows.dtype)
 
 
 def _cast(rows: Tensor, dtype: torch.dtype) -> Tensor:
