@@ -13,6 +13,7 @@ from adapterhub.op import LowRank
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules
+from adapterhub.unserved import Unserved
 
 if TYPE_CHECKING:
     from adapterhub.base import BaseModel
@@ -37,6 +38,7 @@ __all__ = [
     "Site",
     "Store",
     "TrainPreset",
+    "Unserved",
     "UnsupportedAdapterError",
     "by_pattern",
     "check_pattern",

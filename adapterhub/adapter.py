@@ -24,7 +24,7 @@ from adapterhub.config import Config
 from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
 from adapterhub.method import Plan
 from adapterhub.prompt_format import PromptFormat
-from adapterhub.safetensors_header import TensorHeader, read_header
+from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,6 +134,7 @@ class Adapter:
         """
         wanted = plan.shapes()
         wanted |= {key: size for key, size in plan.optional_shapes().items() if key in self.tensors}
+        params = {key: site.params[name] for key, (site, name) in plan.tensor_keys.items()}
         problems = []
         for key in sorted(wanted.keys() | self.tensors.keys()):
             have = self.tensors.get(key)
@@ -143,6 +144,9 @@ class Adapter:
                 problems.append(f"{key}: not in the plan, the file has {have.shape}")
             elif have.shape != wanted[key]:
                 problems.append(f"{key}: the file has {have.shape}, the plan {wanted[key]}")
+            elif (have.dtype in WHOLE_NUMBERS) != params[key].whole_numbers:
+                kind = "whole numbers" if params[key].whole_numbers else "floating-point numbers"
+                problems.append(f"{key}: the file has {have.dtype}, the plan {kind}")
         if problems:
             more = f" (and {len(problems) - MAX_LISTED} more)" if len(problems) > MAX_LISTED else ""
             listed = "; ".join(problems[:MAX_LISTED])

@@ -30,11 +30,14 @@ from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
 from adapterhub.op import LowRank, Op
 from adapterhub.preset import TrainPreset
+from adapterhub.unserved import Unserved
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Params = Mapping[str, "Tensor"]
+EVERY_BASE = frozenset(("none", "int8", "nf4"))
+"""The ways a base may be held."""
 ModuleKind = Literal["linear", "conv1d", "embedding", "layer", "attention", "mlp", "norm"]
 Init = Literal["zeros", "ones", "normal", "kaiming_uniform"]
 
@@ -96,6 +99,8 @@ class Param:
     trainable: bool = True
     optional: bool = False
     """A file may have it or not; a new adapter has none, and `bind` decides what it means."""
+    whole_numbers: bool = False
+    """It holds indices, which never learn."""
 
     @property
     def numel(self) -> int:
@@ -229,6 +234,8 @@ class Method(ABC, Generic[C]):
     peft_type: ClassVar[str]
     """`peft_type` in `adapter_config.json`."""
     Config: type[C]
+    served_on: frozenset[str] = EVERY_BASE
+    """How a base may be held for the method to be served on it; fewer ways for mathematics that read its weights."""
     in_peft: ClassVar[bool] = False
     """True when PEFT itself trains the method; otherwise the core's generic tuner does."""
 
@@ -264,7 +271,9 @@ class Method(ABC, Generic[C]):
         """
         return None
 
-    def ops(self, config: C, sites: Mapping[str, tuple[Site, Params]], base: BaseWeights) -> Mapping[str, Op]:
+    def ops(
+        self, config: C, shape: BaseShape, sites: Mapping[str, tuple[Site, Params]], base: BaseWeights
+    ) -> Mapping[str, Op]:
         """What computes the rows of module sites when serving; a site without an op is left to `pre` and `post`.
 
         `sites` holds each module site with what `bind` gave, by its module's name. By default what
@@ -318,7 +327,7 @@ class Method(ABC, Generic[C]):
         return Plan(sites, keys)
 
 
-Register = Callable[[Method[Any] | TrainPreset], None]
+Register = Callable[[Method[Any] | TrainPreset | Unserved], None]
 
 
 def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None:

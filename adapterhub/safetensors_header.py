@@ -20,8 +20,10 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 8192
 MAX_DIMENSIONS = 8
 
-DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
 """Dtypes an adapter's tensors may have."""
+WHOLE_NUMBERS = frozenset(("I64", "I32"))
+"""Those of tensors that hold indices."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}\Z")
 

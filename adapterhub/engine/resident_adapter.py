@@ -89,6 +89,11 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
     try:
         method = methods.for_peft_type(adapter.peft_type)
+        if base.quantization not in method.served_on:
+            raise UnsupportedAdapterError(
+                f"method {method.name!r} is served on bases held as {', '.join(sorted(method.served_on))}, "
+                f"this one is {base.quantization}"
+            )
         with _blamed_on(method):
             config = method.Config.from_peft(adapter.config, where="its config")
             plan = method.plan(config, base.shape)
@@ -159,14 +164,15 @@ def _modules(
     method: Method[Any], config: MethodConfig, sites: Mapping[str, tuple[Site, Params]], base: BaseModel
 ) -> dict[str, BoundSite]:
     """The module sites, ready to run. Raises PluginError for an op that does not fit its module."""
-    ops = method.ops(config, sites, base.weights)
+    ops = method.ops(config, base.shape, sites, base.weights)
     modules = {}
     for name, (site, params) in sites.items():
         op, module = ops.get(name), base.shape.modules[name]
         width = base.shape.modules[site.tap].in_features if site.tap else module.in_features
         if op is not None and (misfit := op.misfit(width, module.out_features)):
             raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
-        modules[name] = BoundSite(site, params, _dtype(params.values() if op is None else op.tensors(), base), op)
+        kept = {} if op else params
+        modules[name] = BoundSite(site, kept, _dtype(op.tensors() if op else params.values(), base), op)
     return modules
 
 
@@ -197,7 +203,9 @@ def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: BaseModel) -> list
 
 
 def _placed(tensor: Tensor, site: Site, base: BaseModel) -> Tensor:
-    """A site's tensor on the base's device, in the dtype it is computed in."""
+    """A site's tensor on the base's device, in the dtype it is computed in; whole numbers stay what they are."""
+    if not tensor.is_floating_point():
+        return tensor.to(base.device)
     dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
     if not site.replaces:
         dtype = torch.promote_types(dtype, base.row_dtype)

@@ -15,6 +15,9 @@ from adapterhub.plugins.found import GROUP, VARIABLE, distribution, find, in_ord
 from adapterhub.plugins.load import load
 from adapterhub.plugins.plugin_status import PluginStatus
 from adapterhub.preset import TrainPreset
+from adapterhub.unserved import Unserved
+
+Registered = Method[Any] | TrainPreset | Unserved
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,15 @@ class Methods:
     plugins: tuple[PluginStatus, ...]
     presets: Mapping[str, TrainPreset] = field(default_factory=dict)
     """Methods trained in a set way, by names that no method has; they serve nothing themselves."""
+    unserved: Mapping[str, Unserved] = field(default_factory=dict)
+    """By their peft_type: known, and refused with a reason."""
     switched_off: tuple[str, ...] = ()
     """Installed plugins that ADAPTERHUB_PLUGINS does not name."""
 
     def get(self, name: str) -> Method[Any]:
         """The method of that name. Raises MethodNotFoundError listing the known ones."""
+        if refused := self.unserved.get(name.upper()):
+            raise MethodNotFoundError(f"method {name!r} is not served: {refused.reason}", resource=name)
         if name not in self.by_name:
             names = sorted((*self.by_name, *self.presets))
             known = ", ".join(names) or "none"
@@ -48,6 +55,8 @@ class Methods:
         for method in self.by_name.values():
             if method.peft_type == peft_type:
                 return method
+        if refused := self.unserved.get(peft_type):
+            raise UnsupportedAdapterError(f"peft_type {peft_type!r} is not served: {refused.reason}")
         served = ", ".join(sorted(method.peft_type for method in self.by_name.values())) or "none"
         raise UnsupportedAdapterError(
             f"no installed method serves peft_type {peft_type!r} (served: {served}){self._left_out()}"
@@ -79,12 +88,13 @@ def load_methods(found: Iterable[EntryPoint], *, switched_off: tuple[str, ...] =
     """Load plugins from entry points and collect the methods they register."""
     by_name: dict[str, Method[Any]] = {}
     presets: dict[str, TrainPreset] = {}
+    unserved: dict[str, Unserved] = {}
     statuses = []
     for point in in_order(found):
-        registered: dict[str, Method[Any] | TrainPreset] = {}
+        registered: dict[str, Registered] = {}
 
-        def register(found: Method[Any] | TrainPreset, into: dict[str, Method[Any] | TrainPreset] = registered) -> None:
-            _refuse_taken(found, by_name | presets | into)
+        def register(found: Registered, into: dict[str, Registered] = registered) -> None:
+            _refuse_taken(found, {**by_name, **presets, **unserved, **into})
             into[found.name] = found
 
         loaded = load(point, "register_methods", register)
@@ -92,18 +102,18 @@ def load_methods(found: Iterable[EntryPoint], *, switched_off: tuple[str, ...] =
             registered.clear()
         by_name.update((name, found) for name, found in registered.items() if isinstance(found, Method))
         presets.update((name, found) for name, found in registered.items() if isinstance(found, TrainPreset))
-        statuses.append(
-            PluginStatus(point.name, *distribution(point), loaded.hooks, methods=tuple(registered), error=loaded.error)
-        )
-    return Methods(by_name, tuple(statuses), presets, switched_off)
+        unserved.update((found.peft_type, found) for found in registered.values() if isinstance(found, Unserved))
+        given = tuple(name for name, found in registered.items() if not isinstance(found, Unserved))
+        statuses.append(PluginStatus(point.name, *distribution(point), loaded.hooks, methods=given, error=loaded.error))
+    return Methods(by_name, tuple(statuses), presets, unserved, switched_off)
 
 
-def _refuse_taken(found: Method[Any] | TrainPreset, taken: Mapping[str, Method[Any] | TrainPreset]) -> None:
+def _refuse_taken(found: Registered, taken: Mapping[str, Registered]) -> None:
     """Raises ValueError for a name that is taken, and for a second method that would serve the same adapters."""
     if isinstance(found, TrainPreset):
         if found.name in taken:
             raise ValueError(f"preset {found.name!r}: the name is already registered")
         return
-    served = {other.peft_type for other in taken.values() if isinstance(other, Method)}
+    served = {other.peft_type for other in taken.values() if not isinstance(other, TrainPreset)}
     if found.name in taken or found.peft_type in served:
         raise ValueError(f"method {found.name!r} ({found.peft_type}) is already registered")

@@ -49,7 +49,15 @@ class ContractCase:
     requests: list[Request]
 
     @classmethod
-    def make(cls, method: Method[Any], options: Mapping[str, Any], folder: Path, *, scale: float) -> Self:
+    def make(
+        cls,
+        method: Method[Any],
+        options: Mapping[str, Any],
+        folder: Path,
+        *,
+        scale: float,
+        made_by_peft: bool = False,
+    ) -> Self:
         neighbour = Neighbour()
         for stranger in (method, neighbour):
             if not stranger.in_peft:
@@ -59,10 +67,16 @@ class ContractCase:
         base = BaseModel.load(str(base_folder), quantization="none")
         plan = method.plan(config, base.shape)
         folders = {
-            OWN: save_random_adapter(folder / "own", method, config, base.shape, seed=1, scale=scale),
-            OTHER: save_random_adapter(folder / "other", method, config, base.shape, seed=2, scale=scale),
+            OWN: folder / "own",
+            OTHER: folder / "other",
             NEIGHBOUR: save_random_adapter(folder / "neighbour", neighbour, neighbour.Config(), base.shape, seed=3),
         }
+        for seed, digest in enumerate((OWN, OTHER), start=1):
+            if made_by_peft:
+                adapted = _shaken(_fresh(_plain(base_folder), method, config), seed, scale)
+                adapted.save_pretrained(str(folders[digest]), save_embedding_layers=False)
+            else:
+                save_random_adapter(folders[digest], method, config, base.shape, seed=seed, scale=scale)
         return cls(
             method=method,
             config=config,
@@ -94,13 +108,11 @@ class ContractCase:
 
     def plain(self) -> nn.Module:
         """The base as transformers loads it, for PEFT to wrap."""
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(self.base_folder, dtype=torch.float32)
-        return model
+        return _plain(self.base_folder)
 
     def fresh(self, model: nn.Module) -> PeftModel:
         """A new adapter of the case's config on `model`."""
-        adapted: PeftModel = get_peft_model(model, peft_config(self.method, self.config))
-        return adapted
+        return _fresh(model, self.method, self.config)
 
     def loaded(self, folder: Path) -> PeftModel:
         """The adapter in a folder, on a base of its own, as PEFT loads it."""
@@ -109,16 +121,30 @@ class ContractCase:
 
     def shaken(self, adapted: PeftModel) -> PeftModel:
         """The same model with noise on every tensor that learns."""
-        generator = torch.Generator().manual_seed(4)
-        for parameter in adapted.parameters():
-            if parameter.requires_grad:
-                parameter.data += torch.randn(parameter.shape, generator=generator) * self.scale
-        return adapted
+        return _shaken(adapted, 4, self.scale)
 
     def save(self, adapted: PeftModel, folder: Path) -> Adapter:
         """What PEFT writes of the adapter."""
         adapted.save_pretrained(str(folder), save_embedding_layers=False)
         return read_folder(folder)
+
+
+def _plain(folder: Path) -> nn.Module:
+    model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model
+
+
+def _fresh(model: nn.Module, method: Method[Any], config: MethodConfig) -> PeftModel:
+    adapted: PeftModel = get_peft_model(model, peft_config(method, config))
+    return adapted
+
+
+def _shaken(adapted: PeftModel, seed: int, scale: float) -> PeftModel:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn(parameter.shape, generator=generator) * scale
+    return adapted
 
 
 def _requests(plan: Plan, vocab: int) -> list[Request]:

@@ -1,0 +1,47 @@
+"""The PEFT types that have no plugin of their own: served through PEFT's layers, or refused with the reason."""
+
+from __future__ import annotations
+
+from adapterhub import Unserved
+from adapterhub_bridge.method import Bridged
+
+UNQUANTIZED = frozenset(("none",))
+"""Its mathematics, as PEFT computes them, read the base's weights."""
+FLOATING_ROWS = frozenset(("none", "nf4"))
+"""It computes rows in fp32 whatever it is given, which int8 does not forgive."""
+
+BRIDGED = (
+    Bridged("ADAMSS", UNQUANTIZED),
+    Bridged("BEFT"),
+    Bridged("BOFT"),
+    Bridged("C3A", FLOATING_ROWS),
+    Bridged("DEFT", UNQUANTIZED),
+    Bridged("DELORA"),
+    Bridged("FOURIERFT"),
+    Bridged("FROD", UNQUANTIZED),
+    Bridged("GLORA", UNQUANTIZED),
+    Bridged("GRALORA"),
+    Bridged("HIRA", UNQUANTIZED),
+    Bridged("HRA", UNQUANTIZED),
+    Bridged("MISS"),
+    Bridged("OSF", UNQUANTIZED),
+    Bridged("PEANUT", UNQUANTIZED),
+    Bridged("PSOFT", UNQUANTIZED),
+    Bridged("PVERA"),
+    Bridged("RANDLORA"),
+    Bridged("ROAD"),
+    Bridged("SHIRA", UNQUANTIZED),
+    Bridged("SUPERTUNING", UNQUANTIZED),
+    Bridged("TINYLORA"),
+    Bridged("UNILORA"),
+    Bridged("VBLORA"),
+    Bridged("WAVEFT"),
+)
+
+REFUSED = (
+    Unserved("ADAPTION_PROMPT", "its layers compute attention of their own beside the base's, from its queries"),
+    Unserved("LILY", "its router averages over all tokens of a batch: a row depends on the rows beside it"),
+    Unserved("POLY", "it mixes its modules by a task id that every example of a batch must bring"),
+    Unserved("SHADOW", "it runs a second, smaller decoder with keys and values of its own"),
+    Unserved("XLORA", "it runs the base twice for every token, to choose between adapters of other folders"),
+)
