@@ -77,6 +77,10 @@ class BaseShape:
     mlp_inputs: tuple[str, ...]
     """Per layer, the module that takes the residual in front of the feed-forward part: its norm, if there is one."""
     lm_head: str
+    embedding: str = ""
+    """The table that tokens go into."""
+    tied: bool = False
+    """The head's weight is that table."""
 
     @cached_property
     def linears(self) -> tuple[str, ...]:
@@ -236,6 +240,8 @@ class Method(ABC, Generic[C]):
     Config: type[C]
     served_on: frozenset[str] = EVERY_BASE
     """How a base may be held for the method to be served on it; fewer ways for mathematics that read its weights."""
+    trained: ClassVar[bool] = True
+    """`adapterhub train` takes it; else it only serves what was trained elsewhere, and `check_training` says why."""
     in_peft: ClassVar[bool] = False
     """True when PEFT itself trains the method; otherwise the core's generic tuner does."""
 

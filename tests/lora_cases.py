@@ -101,13 +101,20 @@ class LoraCase:
 
     @classmethod
     def make(
-        cls, family: str, recipes: Mapping[str, dict[str, Any]], folder: Path, *, quantization: Quantization = "none"
+        cls,
+        family: str,
+        recipes: Mapping[str, dict[str, Any]],
+        folder: Path,
+        *,
+        quantization: Quantization = "none",
+        method: str = "lora",
     ) -> Self:
         base_folder = save_bare(family, folder / "base")
         base = BaseModel.load(str(base_folder), quantization=quantization, device="cpu")
+        defaults = {"r": 4} if method == "lora" else {}
         folders = {
             f"sha256:{name}": save_random_adapter(
-                folder / str(seed), "lora", base.shape, seed=seed, scale=0.1, **{"r": 4, **options}
+                folder / str(seed), method, base.shape, seed=seed, scale=0.1, **defaults | options
             )
             for seed, (name, options) in enumerate(recipes.items())
         }

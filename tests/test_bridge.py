@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from adapterhub_bridge import BRIDGED
+from adapterhub_bridge.method import Bridged
+from adapterhub_bridge.virtual_tokens import Cartridge, Cpt, MultitaskPromptTuning
+from conftest import save_random_adapter
+from peft import PeftModel, PeftType
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from training import assert_trains
+from transformers import AutoModelForCausalLM
 
-from adapterhub.testing import MethodContract
+from adapterhub.adapter import read_folder
+from adapterhub.base import BaseModel
+from adapterhub.engine import Engine
+from adapterhub.errors import ConfigError, MethodNotFoundError, UnsupportedAdapterError
+from adapterhub.plugins import Methods, installed_methods
+from adapterhub.testing import MethodContract, random_adapter
+from adapterhub.testing.equality import greedy, recording_engine, run
 
 TARGETS = {"target_modules": ["q_proj", "v_proj", "down_proj"]}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -52,3 +68,122 @@ def contract(peft_type: str) -> type[MethodContract]:
 
 for peft_type in RECIPES:
     globals()[f"Test{peft_type.title()}"] = contract(peft_type)
+
+CPT = {
+    "num_virtual_tokens": 4,
+    "cpt_token_ids": [7, 8, 9, 10],
+    "cpt_mask": [1, 1, 1, 1],
+    "cpt_tokens_type_mask": [1, 2, 3, 4],
+    "opt_projection_epsilon": 9.0,
+}
+
+
+class TestCartridge(MethodContract):
+    method = Cartridge()
+    options = ({"num_virtual_tokens": 5},)
+    scale = 0.5
+
+
+class TestCpt(MethodContract):
+    method = Cpt()
+    options = (CPT,)
+    scale = 0.5
+
+
+RATES = {"FROD": 0.3, "PVERA": 0.3, "SHIRA": 0.1, "SUPERTUNING": 0.1, "UNILORA": 0.3, "CPT": 0.3}
+"""Learning rates of types that move slowly on the tiny base; 0.03 for others."""
+TRAINED = {peft_type: TARGETS | recipe.get("options", {}) for peft_type, recipe in RECIPES.items()}
+TRAINED |= {"CARTRIDGE": {"num_virtual_tokens": 4}, "CPT": CPT}
+
+
+@pytest.fixture(scope="module")
+def base(tiny_base: Path) -> BaseModel:
+    return BaseModel.load(str(tiny_base), quantization="none")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("peft_type", TRAINED)
+def test_trained_by_peft_and_saved_as_it_is_served(base: BaseModel, tmp_path: Path, peft_type: str) -> None:
+    rate = RATES.get(peft_type, 0.03)
+    assert_trains(base, peft_type.lower(), tmp_path / "run" / "out", rate=rate, options=TRAINED[peft_type])
+
+
+def test_a_prompt_of_one_task_is_served_as_peft_computes_it(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
+    folder = save_random_adapter(tmp_path, "multitask_prompt_tuning", base.shape, scale=1.0, num_virtual_tokens=5)
+    request = greedy(range(9, 30), "sha256:task", 6)
+    with recording_engine(base, {"": replace(read_folder(folder), digest="sha256:task")}) as (engine, recorder):
+        (row,) = run(engine, recorder, [request])
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), folder).eval()
+    ids = torch.tensor([[*request.prompt_ids, *row.tokens]])
+    with torch.no_grad():
+        logits = model(input_ids=ids, task_ids=torch.tensor([0])).logits[0]
+    torch.testing.assert_close(row.logits, logits[-7:-1], atol=1e-4, rtol=0)
+
+
+def test_a_prompt_of_several_tasks_is_refused_by_name() -> None:
+    config = MultitaskPromptTuning().Config
+    with pytest.raises(UnsupportedAdapterError, match="num_tasks"):
+        config.from_peft({"num_tasks": 3}, where="adapter a")
+
+
+def test_every_type_that_peft_has_is_served_or_refused_with_a_reason() -> None:
+    methods = installed_methods()
+    served = {method.peft_type for method in methods.by_name.values()}
+    known = {peft_type.value for peft_type in PEFT_TYPE_TO_CONFIG_MAPPING if isinstance(peft_type, PeftType)}
+    assert known - served - methods.unserved.keys() == set(), "a new type: serve it, or say why not"
+    assert methods.unserved.keys() <= known
+    assert not served & methods.unserved.keys()
+    assert len(known & served) >= 37
+    assert all(len(refused.reason) > 20 for refused in methods.unserved.values())
+
+
+@pytest.mark.parametrize("peft_type", ["LILY", "POLY", "XLORA", "SHADOW", "ADAPTION_PROMPT", "ADAMSS"])
+def test_a_refused_type_is_refused_with_its_reason(peft_type: str) -> None:
+    reason = installed_methods().unserved[peft_type].reason
+    with pytest.raises(UnsupportedAdapterError) as refused:
+        installed_methods().for_peft_type(peft_type)
+    assert f"peft_type {peft_type!r} is not served: {reason}" in str(refused.value)
+    with pytest.raises(MethodNotFoundError, match="is not served: "):
+        installed_methods().for_training(peft_type.lower())
+
+
+def test_a_layer_that_couples_rows_is_caught_when_it_is_loaded(base: BaseModel, tmp_path: Path) -> None:
+    lily = Bridged("LILY")
+    methods = Methods({"lily": lily}, ())
+    config = lily.Config.load({**TARGETS, "r": 4}, where="test")
+    folder = random_adapter.save_random_adapter(tmp_path, lily, config, base.shape)
+    with (
+        Engine(base, methods=methods) as engine,
+        pytest.raises(UnsupportedAdapterError, match="q_proj: a row's result depends on the rows beside it"),
+    ):
+        engine.load_adapter(replace(read_folder(folder), digest="sha256:lily"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_modules": ["query"]}, "target_modules: 'query' matches no linear module .*down_proj"),
+        ({"r": "many"}, "r: .*integer"),
+        ({"rank": 4}, "unknown option 'rank'"),
+        ({"modules_to_save": ["lm_head"]}, r"modules_to_save=\['lm_head'\] is not served"),
+        ({"bias": "all"}, "bias='all' is not served"),
+    ],
+)
+def test_a_wrong_option_is_named(base: BaseModel, options: dict[str, Any], message: str) -> None:
+    gralora = installed_methods().get("gralora")
+    with pytest.raises(ConfigError, match=message):
+        gralora.plan(gralora.Config.load(options, where="method gralora"), base.shape)
+
+
+def test_a_rank_that_peft_refuses_is_a_named_error(base: BaseModel) -> None:
+    gralora = installed_methods().get("gralora")
+    with pytest.raises(ConfigError, match=r"r should be divisible by gralora_k, but got 7"):
+        gralora.plan(gralora.Config.load({**TARGETS, "r": 7}, where="test"), base.shape)
+
+
+def test_its_bytes_are_those_of_its_layers(base: BaseModel, tmp_path: Path) -> None:
+    folder = save_random_adapter(tmp_path, "gralora", base.shape, r=8, target_modules=["q_proj"])
+    adapter = replace(read_folder(folder), digest="sha256:gralora")
+    with Engine(base, kv_tokens=256) as engine:
+        engine.load_adapter(adapter)
+        assert engine.adapters()[0].nbytes == adapter.nbytes

@@ -11,6 +11,7 @@ from adapterhub_lora import Lora
 from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
 from adapterhub_prompt_tuning import PromptTuning
+from adapterhub_trainable_tokens import TrainableTokens
 from adapterhub_vera import Vera
 
 import adapterhub
@@ -64,6 +65,11 @@ class TestPTuning(MethodContract):
 class TestPrefixTuning(MethodContract):
     method = PrefixTuning()
     options = ({"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "prefix_projection": True})
+
+
+class TestTrainableTokens(MethodContract):
+    method = TrainableTokens()
+    options = ({"token_indices": tuple(range(20, 258, 2))},)
 
 
 class TestVera(MethodContract):

@@ -72,7 +72,9 @@ def shape_of(model: nn.Module) -> BaseShape:
         attention_outputs=tuple(f"{layer}.{layout.attention_output}" for layer, layout in known),
         mlp_outputs=tuple(f"{layer}.{layout.mlp_output}" for layer, layout in known),
         mlp_inputs=tuple(f"{layer}.{layout.mlp_input}" for layer, layout in known),
-        lm_head=_lm_head(model),
+        lm_head=_name_of(model, model.get_output_embeddings()),  # type: ignore[operator]
+        embedding=_name_of(model, model.get_input_embeddings()),  # type: ignore[operator]
+        tied=bool(getattr(text, "tie_word_embeddings", False)),
     )
 
 
@@ -121,6 +123,5 @@ def _is_norm(module: nn.Module) -> bool:
     return type(module).__name__.endswith("Norm") and isinstance(weight, nn.Parameter) and weight.ndim == 1
 
 
-def _lm_head(model: nn.Module) -> str:
-    head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
-    return str(next(name for name, module in model.named_modules() if module is head))
+def _name_of(model: nn.Module, part: nn.Module) -> str:
+    return str(next(name for name, module in model.named_modules() if module is part))

@@ -12,7 +12,7 @@ from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from adapterhub import BaseShape, Param, Params, UnsupportedAdapterError
+from adapterhub import BaseShape, ConfigError, Param, Params, UnsupportedAdapterError
 from adapterhub.method import BaseWeights
 from adapterhub_bridge.borrowed import Borrowed, Lender
 from adapterhub_bridge.layer_op import LayerOp
@@ -95,10 +95,11 @@ def _differ(one: nn.Module, other: nn.Module) -> bool:
 
 
 def _made(config: PeftConfig, model: nn.Module) -> PeftModel:
+    """Raises ConfigError with PEFT's own words for options that do not fit the base."""
     try:
         made: PeftModel = PeftModel(model, config, ADAPTER).eval()
     except (ValueError, ImportError) as error:
-        raise UnsupportedAdapterError(str(error)) from None
+        raise ConfigError(str(error)) from None
     return made
 
 

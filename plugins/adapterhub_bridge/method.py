@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from adapterhub import BaseShape, Method, Params, Site
+from adapterhub import BaseShape, ConfigError, Method, Params, Site
 from adapterhub.method import EVERY_BASE, BaseWeights
 from adapterhub.op import Op
 
@@ -45,6 +45,16 @@ class Bridged(Method["PeftOptions"]):
 
         params, modules = planned(config.peft(shape), shape)
         return [Site("shared", params), *(Site("module", {}, module=name) for name in modules)]
+
+    def check_training(self, config: PeftOptions, shape: BaseShape, quantization: str) -> None:
+        """Raises ConfigError for a base that the method is not served on, and for targets that match nothing."""
+        if quantization not in self.served_on:
+            accepted = ", ".join(sorted(self.served_on))
+            raise ConfigError(
+                f"quantization: method {self.name} needs a base held as {accepted}, not {quantization}",
+                field="quantization",
+            )
+        config.targets(shape)
 
     def ops(
         self, config: PeftOptions, shape: BaseShape, sites: Mapping[str, tuple[Site, Params]], base: BaseWeights

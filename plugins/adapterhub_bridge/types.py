@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from adapterhub import Unserved
 from adapterhub_bridge.method import Bridged
+from adapterhub_bridge.virtual_tokens import Cartridge, Cpt, MultitaskPromptTuning
 
 UNQUANTIZED = frozenset(("none",))
 """Its mathematics, as PEFT computes them, read the base's weights."""
 FLOATING_ROWS = frozenset(("none", "nf4"))
 """It computes rows in fp32 whatever it is given, which int8 does not forgive."""
 
+VIRTUAL_TOKENS = (Cartridge(), Cpt(), MultitaskPromptTuning())
+
 BRIDGED = (
-    Bridged("ADAMSS", UNQUANTIZED),
     Bridged("BEFT"),
     Bridged("BOFT"),
     Bridged("C3A", FLOATING_ROWS),
@@ -39,6 +41,7 @@ BRIDGED = (
 )
 
 REFUSED = (
+    Unserved("ADAMSS", "the shapes of its tensors follow from clusters of the base's weights: none can be checked"),
     Unserved("ADAPTION_PROMPT", "its layers compute attention of their own beside the base's, from its queries"),
     Unserved("LILY", "its router averages over all tokens of a batch: a row depends on the rows beside it"),
     Unserved("POLY", "it mixes its modules by a task id that every example of a batch must bring"),
