@@ -245,6 +245,18 @@ class Method(ABC, Generic[C]):
     in_peft: ClassVar[bool] = False
     """True when PEFT itself trains the method; otherwise the core's generic tuner does."""
 
+    @property
+    def site_kind(self) -> Literal["module", "kv", "prompt"]:
+        """Where its adapters act, told by which of the functions it has."""
+        if type(self).kv is not Method.kv:
+            return "kv"
+        return "prompt" if type(self).prompt is not Method.prompt else "module"
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether a core op computes its rows."""
+        return type(self).lower is not Method.lower
+
     @abstractmethod
     def sites(self, config: C, shape: BaseShape) -> list[Site]:
         """The sites and tensor shapes of an adapter with `config` on a base of `shape`.

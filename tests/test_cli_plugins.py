@@ -88,3 +88,23 @@ def test_an_unknown_plugin_in_the_variable_ends_with_2(words: tuple[str, ...], m
 
 def test_json_is_for_the_list() -> None:
     assert run("plugins", "--json", "new", "gate").exit_code == 2
+
+
+def test_the_methods_are_listed_with_what_they_are_served_on() -> None:
+    found = {method["name"]: method for method in json.loads(run("methods", "--json").stdout)}
+    assert found["lora"] == {
+        "name": "lora",
+        "peft_type": "LORA",
+        "served": True,
+        "sites": "module",
+        "trained": True,
+        "served_on": ["int8", "nf4", "none"],
+        "path": "fused",
+    }
+    assert (found["prefix_tuning"]["sites"], found["prompt_tuning"]["sites"]) == ("kv", "prompt")
+    assert (found["hira"]["served_on"], found["hira"]["path"]) == (["none"], "generic")
+    assert found["qlora"]["preset_of"] == "lora"
+    assert found["lily"]["served"] is False
+    lines = run("methods").stdout.splitlines()
+    assert len(lines) == 1 + len(found)
+    assert any(line.startswith("not served: LILY: its router averages") for line in lines)

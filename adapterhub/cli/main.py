@@ -23,6 +23,7 @@ VERBS = (
     "demo",
     "generate",
     "ls",
+    "methods",
     "plugins",
     "show",
     "train",

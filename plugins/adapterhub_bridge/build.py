@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adapterhub import BaseShape, ConfigError, Param, Params, UnsupportedAdapterError
 from adapterhub.method import BaseWeights
 from adapterhub_bridge.borrowed import Borrowed, Lender
-from adapterhub_bridge.layer_op import LayerOp
+from adapterhub_bridge.layer_op import LayerOp, WeightUse
 from adapterhub_bridge.skeleton import skeleton
 
 ADAPTER = "default"
@@ -46,7 +46,9 @@ def planned(config: PeftConfig, shape: BaseShape) -> tuple[dict[str, Param], lis
     return params, list(_layers(model))
 
 
-def layer_ops(config: PeftConfig, shape: BaseShape, tensors: Params, base: BaseWeights) -> Mapping[str, LayerOp]:
+def layer_ops(
+    config: PeftConfig, shape: BaseShape, tensors: Params, base: BaseWeights, use: WeightUse
+) -> Mapping[str, LayerOp]:
     """PEFT's layers by the modules they wrap, with the adapter's tensors in them, each tried before it serves.
 
     Raises UnsupportedAdapterError for what could not be served exactly.
@@ -59,11 +61,9 @@ def layer_ops(config: PeftConfig, shape: BaseShape, tensors: Params, base: BaseW
                 f"{guessed[0]}: the method needs the base's weight, which is quantized here; "
                 "served on an unquantized base"
             )
-    for lender in lenders:
-        if base.floating(lender.module) is None:
-            lender.values = None
-    ops = {name: LayerOp(name, layer) for name, layer in _layers(model).items()}
-    for op in ops.values():
+    ops = {name: LayerOp(name, layer, use) for name, layer in _layers(model).items()}
+    for name, op in ops.items():
+        op.settle(_dtype(tensors), quantized=base.floating(name) is None)
         op.check(_dtype(tensors))
     return ops
 
@@ -90,7 +90,7 @@ def _differ(one: nn.Module, other: nn.Module) -> bool:
     return any(
         not torch.equal(a, b)
         for (name, layer), twin in pairs
-        for a, b in zip(LayerOp(name, layer).tensors(), LayerOp(name, twin).tensors(), strict=True)
+        for a, b in zip(LayerOp(name, layer, "own").tensors(), LayerOp(name, twin, "own").tensors(), strict=True)
     )
 
 

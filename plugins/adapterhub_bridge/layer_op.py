@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,37 @@ TOLERANCE = 1e-4
 NARROW = (torch.float32, torch.complex64, torch.float16, torch.bfloat16)
 
 
+WeightUse = Literal["own", "added", "turned"]
+"""What a layer makes of its base's weight W, at most, for x W'^T:
+
+    own       anything: it must be there, unless it is only multiplied with
+    added     W' = W + D, computed as y + x D^T, with zeros for W
+    turned    W' = W M, computed as W (x M^T), with the identity for W
+"""
+
+
 class LayerOp:
     """Runs the layer on a site's rows; its base layer gives what the engine has computed."""
 
-    def __init__(self, module: str, layer: Any) -> None:
+    def __init__(self, module: str, layer: Any, use: WeightUse) -> None:
         self._module = module
         self._layer = layer
+        self._use = use
         self._base: Any = layer.get_base_layer()
         self._lender: Lender = self._base.weight.lender
+
+    def settle(self, dtype: torch.dtype, *, quantized: bool) -> None:
+        """From now on lend what rows are computed with, in `dtype`; a quantized weight is not to be had."""
+        lender, weight = self._lender, self._base.weight
+        if self._use == "own":
+            lender.values = None if quantized else lender.values
+            return
+        like = torch.zeros((), dtype=dtype, device=weight.device)
+        size, width = tuple(weight.shape), weight.shape[1]
+        lender.values = (lambda: like.expand(size)) if self._use == "added" else (lambda: torch.eye(width).to(like))
+        borrowed = Borrowed(size, dtype, weight.device, lender)
+        self._base.weight, self._base.bias = nn.Parameter(borrowed, requires_grad=False), None
+        lender.bias = False
 
     def apply_(self, x: Tensor, y: Tensor, module: Module) -> Tensor:
         """The layer takes them as one sequence."""
@@ -88,7 +111,9 @@ class LayerOp:
             result: Tensor = self._layer(shaped)
         finally:
             self._lender.end()
-        return result
+        if self._use == "turned":
+            return module(result.reshape(-1, result.shape[-1])).view(*shaped.shape[:-1], -1)
+        return result + y.view_as(result) if self._use == "added" else result
 
 
 class _Narrowing(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from adapterhub.method import EVERY_BASE, BaseWeights
 from adapterhub.op import Op
 
 if TYPE_CHECKING:
+    from adapterhub_bridge.layer_op import WeightUse
     from adapterhub_bridge.options import PeftOptions
 
 
@@ -27,8 +28,9 @@ class Bridged(Method["PeftOptions"]):
 
     in_peft = True
 
-    def __init__(self, peft_type: str, served_on: frozenset[str] = EVERY_BASE) -> None:
+    def __init__(self, peft_type: str, served_on: frozenset[str] = EVERY_BASE, *, weight: WeightUse = "own") -> None:
         self.served_on = served_on
+        self._weight: WeightUse = weight
         self.name = peft_type.lower()  # type: ignore[misc]
         self.peft_type = peft_type  # type: ignore[misc]
 
@@ -63,7 +65,7 @@ class Bridged(Method["PeftOptions"]):
         from adapterhub_bridge.build import layer_ops
 
         _, tensors = next(iter(sites.values()))
-        return layer_ops(config.peft(shape), shape, tensors, base)
+        return layer_ops(config.peft(shape), shape, tensors, base, self._weight)
 
     def key(self, site: Site, param: str) -> str:
         return param
