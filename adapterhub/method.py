@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
@@ -281,6 +281,14 @@ class Method(ABC, Generic[C]):
         their own.
         """
         return p
+
+    def starts(self, config: C, prompt: Sequence[int]) -> int | None:
+        """The first of the prompt's tokens whose rows the adapter changes; None where it changes none at all.
+
+        `prompt` holds the prompt's token ids, without virtual tokens. Rows before it are the bare
+        base's, and their keys and values are shared with it.
+        """
+        return 0
 
     def lower(self, config: C, site: Site, p: Params) -> LowRank | None:
         """The core's op that does just what `post` does with the bound `p`, for a method without `pre`; None for none.

@@ -238,7 +238,8 @@ class Engine:
     def _begin(self, sequence: Sequence, adapter: ResidentAdapter) -> None:
         try:
             self._check_length(sequence.request, adapter.virtual_tokens)
-        except InvalidInputError as error:
+            sequence.starts = adapter.first_row(sequence.request.prompt_ids)
+        except AdapterHubError as error:
             self._pool.release(adapter)
             self._loop.fail(sequence, error)
             return

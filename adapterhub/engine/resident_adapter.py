@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,6 +75,17 @@ class ResidentAdapter:
     def __post_init__(self) -> None:
         self.taps = frozenset(bound.site.tap for bound in self.modules.values() if bound.site.tap)
         self.hooked = self.taps | self.modules.keys()
+
+    def first_row(self, prompt_ids: tuple[int, ...]) -> int:
+        """The first position of a request that it changes, virtual tokens counted; beyond all where it changes none.
+
+        Raises PluginError when the method does.
+        """
+        with _blamed_on(self.method):
+            starts = self.method.starts(self.config, prompt_ids)
+        if starts is None:
+            return sys.maxsize
+        return self.virtual_tokens + starts if starts else 0
 
 
 def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, base: BaseModel) -> ResidentAdapter:

@@ -30,13 +30,18 @@ class Routing:
     @classmethod
     def of(cls, chunks: list[Chunk]) -> Routing:
         """The maps of a step whose chunks are sorted by adapter slot."""
-        rows = _segments([(chunk.sequence.adapter, chunk.stop - chunk.start) for chunk in chunks])
-        head = _segments([(chunk.sequence.adapter, 1) for chunk in chunks if chunk.samples])
-        return cls(rows, head)
+        rows, head = [], []
+        for chunk in chunks:
+            sequence = chunk.sequence
+            first = min(max(sequence.starts, chunk.start), chunk.stop)
+            rows += [(None, first - chunk.start), (sequence.adapter, chunk.stop - first)]
+            if chunk.samples:
+                head.append((sequence.adapter if first < chunk.stop else None, 1))
+        return cls(_segments(rows), _segments(head))
 
     @property
     def num_adapters(self) -> int:
-        return len(self.rows)
+        return len({segment.adapter.slot for segment in self.rows})
 
     @property
     def num_methods(self) -> int:
@@ -44,7 +49,9 @@ class Routing:
 
 
 def _segments(counts: list[tuple[ResidentAdapter | None, int]]) -> list[Segment]:
+    """Runs of rows of one adapter, from runs of rows in order; `None` is the bare base."""
     segments, start = [], 0
+    counts = [item for item in counts if item[1]]
     for _, group in groupby(counts, key=lambda item: item[0].slot if item[0] else 0):
         members = list(group)
         stop = start + sum(count for _, count in members)

@@ -42,13 +42,16 @@ class Sequence:
     """Positions whose keys and values are in the cache; filled by the scheduler after each step."""
     table: BlockTable | None = None
     """Its blocks; the scheduler's, while it runs."""
+    starts: int = 0
+    """The first position whose row the adapter changes; filled with it."""
     stop: StopStrings | None = None
     """Of a request that has stop strings."""
 
     @cached_property
     def keys(self) -> PrefixKeys:
         """Names of its blocks' content; first asked for when its adapter is there."""
-        return PrefixKeys(self.runtime_digest, self.adapter.kv_digest if self.adapter else "", self.request.salt)
+        kv_digest = self.adapter.kv_digest if self.adapter else ""
+        return PrefixKeys(self.runtime_digest, kv_digest, self.request.salt, starts=self.starts)
 
     @property
     def client(self) -> Client:

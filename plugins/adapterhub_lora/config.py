@@ -63,6 +63,8 @@ class LoraConfig(MethodConfig):
     """Biases of the base that are trained: none, all, or those of the targeted modules."""
     lora_bias: bool = False
     """Add a bias to B."""
+    alora_invocation_tokens: tuple[NonNegativeInt, ...] | None = None
+    """Activated LoRA: act from the last place in the prompt where these token ids stand, on the bare base's keys."""
     modules_to_save: tuple[str, ...] | None = None
     """Modules trained and saved whole: linear ones, such as lm_head, and embeddings, such as embed_tokens."""
 
@@ -146,6 +148,17 @@ class LoraConfig(MethodConfig):
             raise ValueError("lora_bias=true does not go with use_dora=true")
         if self.lora_bias and isinstance(self.init_lora_weights, str):
             raise ValueError("lora_bias=true needs init_lora_weights true or false")
+        if self.alora_invocation_tokens == ():
+            raise ValueError("alora_invocation_tokens is empty; need the ids of at least one token")
+        if self.alora_invocation_tokens:
+            everywhere = {
+                "bias": self.bias != "none",
+                "init_lora_weights": self.rewrites_base,
+                "modules_to_save": bool(self.modules_to_save),
+                "use_dora": self.use_dora,
+            }
+            for name in (name for name, given in everywhere.items() if given):
+                raise ValueError(f"alora_invocation_tokens does not go with {name}, which would act on every token")
         if self.rewrites_base:
             patterns = self.use_rslora and (self.rank_pattern or self.alpha_pattern)
             others = {

@@ -15,6 +15,7 @@ options of LoraConfig that are no fields here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adapterhub import (
@@ -114,6 +115,13 @@ class Lora(Method[LoraConfig]):
             y = y + p["rows"][x] @ p["B"].T
         return y + p["shift"] if "shift" in p else y
 
+    def starts(self, config: LoraConfig, prompt: Sequence[int]) -> int | None:
+        """Where activated LoRA begins: the last place that its tokens stand in the prompt; nowhere if they do not."""
+        if not (wanted := config.alora_invocation_tokens):
+            return 0
+        places = range(len(prompt) - len(wanted), -1, -1)
+        return next((place for place in places if tuple(prompt[place : place + len(wanted)]) == wanted), None)
+
     def lower(self, config: LoraConfig, site: Site, p: Params) -> LowRank | None:
         if "A" not in p:
             return None
@@ -133,7 +141,7 @@ def _update(name: str, module: ModuleShape, config: LoraConfig) -> dict[str, Par
     """The tensors beside a targeted module."""
     rank = config.rank(name)
     if module.kind == "embedding":
-        for option in ("use_dora", "lora_bias"):
+        for option in ("alora_invocation_tokens", "use_dora", "lora_bias"):
             if getattr(config, option):
                 raise ConfigError(f"{option}: not served on embeddings such as {name}", field=option)
         return {
