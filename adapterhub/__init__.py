@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
-from adapterhub.op import LowRank
+from adapterhub.op import LowRank, Op, RunModule
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules
@@ -30,10 +30,12 @@ __all__ = [
     "MethodConfig",
     "ModuleShape",
     "Names",
+    "Op",
     "Param",
     "Params",
     "Plan",
     "Request",
+    "RunModule",
     "Sampling",
     "Site",
     "Store",

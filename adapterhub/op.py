@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-Module = Callable[["Tensor"], "Tensor"]
+RunModule = Callable[["Tensor"], "Tensor"]
 """The base's own module on other rows: [n, in] -> [n, out]."""
 
 
 class Op(Protocol):
     """One site's mathematics. A row's result may not depend on the other rows."""
 
-    def apply_(self, x: Tensor, y: Tensor, module: Module) -> Tensor:
+    def apply_(self, x: Tensor, y: Tensor, module: RunModule) -> Tensor:
         """The site's rows. x: [rows, in], the module's input; y: [rows, out], its output, which may be overwritten."""
 
     def tensors(self) -> Iterable[Tensor]:
@@ -42,7 +42,7 @@ class LowRank:
     shift: Tensor | None = None
     """[out]"""
 
-    def apply_(self, x: Tensor, y: Tensor, module: Module) -> Tensor:
+    def apply_(self, x: Tensor, y: Tensor, module: RunModule) -> Tensor:
         """The update of `y`, in place: one pass over it where there is neither scale nor shift."""
         if self.scale is not None:
             y.mul_(self.scale)

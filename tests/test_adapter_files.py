@@ -151,7 +151,7 @@ HOSTILE: dict[str, tuple[Any, bytes, str]] = {
     "a shape that overflows": ({"a": entry(end=24) | {"shape": [1 << 33, 1 << 33]}}, F24, "does not fill"),
     "a shape of booleans": ({"a": entry(1) | {"shape": [True]}}, F24[:4], "need positive integers"),
     "a shape of a million": ({"a": entry() | {"shape": [1] * 300_000}}, F24[:4], "has shape .{80}; need"),
-    "another dtype": ({"a": entry(6, dtype="I32")}, F24, "dtype 'I32'; accepted: F64, F32, F16, BF16"),
+    "another dtype": ({"a": entry(6, dtype="U32")}, F24, "dtype 'U32'; accepted: F64, F32, F16, BF16, I64, I32"),
     "a dtype that is a list": ({"a": entry(6, dtype=["F32"])}, F24, "accepted: F64"),
     "no tensors": ({}, b"", "holds no tensors"),
     "metadata alone": ({"__metadata__": {"format": "pt"}}, b"", "holds no tensors"),

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from adapterhub import UnsupportedAdapterError
-from adapterhub.op import Module
+from adapterhub import RunModule, UnsupportedAdapterError
 
 Source = Callable[[], Tensor]
 _VIEWS = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
@@ -31,9 +30,9 @@ class Lender:
         """None for a quantized weight."""
         self.read = False
         """Whether the values were asked for."""
-        self._now: tuple[Tensor, Tensor, Module] | None = None
+        self._now: tuple[Tensor, Tensor, RunModule] | None = None
 
-    def begin(self, x: Tensor, y: Tensor, run: Module) -> None:
+    def begin(self, x: Tensor, y: Tensor, run: RunModule) -> None:
         """x: [n, in]; y: [n, out]; `run` is the module on other rows."""
         self._now = (x, y, run)
 

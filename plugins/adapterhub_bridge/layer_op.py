@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adapterhub import UnsupportedAdapterError
-from adapterhub.op import Module
+from adapterhub import RunModule, UnsupportedAdapterError
 from adapterhub_bridge.borrowed import Borrowed, Lender
 
 ROWS = 3
@@ -53,7 +52,7 @@ class LayerOp:
         self._base.weight, self._base.bias = nn.Parameter(borrowed, requires_grad=False), None
         lender.bias = False
 
-    def apply_(self, x: Tensor, y: Tensor, module: Module) -> Tensor:
+    def apply_(self, x: Tensor, y: Tensor, module: RunModule) -> Tensor:
         """The layer takes them as one sequence."""
         return self._run(x, y, module, x.unsqueeze(0))[0]
 
@@ -105,7 +104,7 @@ class LayerOp:
                     f"{self._module}: a row's result depends on the rows beside it, or on chance (by {drift:.1e})"
                 )
 
-    def _run(self, x: Tensor, y: Tensor, module: Module, shaped: Tensor) -> Tensor:
+    def _run(self, x: Tensor, y: Tensor, module: RunModule, shaped: Tensor) -> Tensor:
         self._lender.begin(x, y, module)
         try:
             result: Tensor = self._layer(shaped)

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from adapterhub import BaseShape, ConfigError, Method, Params, Site
+from adapterhub import BaseShape, ConfigError, Method, Op, Params, Site
 from adapterhub.method import EVERY_BASE, BaseWeights
-from adapterhub.op import Op
 
 if TYPE_CHECKING:
     from adapterhub_bridge.layer_op import WeightUse
