@@ -34,6 +34,7 @@ RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("bottleneck", {"placement": "pfeiffer"}, 1),
     ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 1),
     ("ia3", {}, 10),
+    ("ln_tuning", {}, 10),
     ("prompt_tuning", {"num_virtual_tokens": 5}, 1),
     ("p_tuning", {"num_virtual_tokens": 17}, 1),
     ("prefix_tuning", {"num_virtual_tokens": 21}, 10),

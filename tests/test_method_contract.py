@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from adapterhub_bottleneck import Bottleneck
 from adapterhub_ia3 import IA3
+from adapterhub_ln_tuning import LNTuning
 from adapterhub_lora import Lora
 from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
@@ -47,6 +48,12 @@ class TestIA3(MethodContract):
         {"target_modules": ["q_proj", "up_proj", "lm_head"], "feedforward_modules": ["up_proj"]},
         {"target_modules": "all-linear", "feedforward_modules": ["down_proj"]},
     )
+    scale = 1.0
+
+
+class TestLNTuning(MethodContract):
+    method = LNTuning()
+    options = ({}, {"target_modules": ["post_attention_layernorm", "norm"], "exclude_modules": r".*\.1\..*"})
     scale = 1.0
 
 

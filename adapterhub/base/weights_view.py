@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub.base.int8 import Int8Linear
+from adapterhub.method import Params
 
 
 class WeightsView:
@@ -53,3 +55,8 @@ class WeightsView:
     def embed_scale(self, module: str) -> float:
         """What an embedding multiplies the rows of its table by, as Gemma's does; else 1."""
         return float(getattr(self._modules[module], "embed_scale", 1.0))
+
+    def norm(self, module: str, x: Tensor, params: Params) -> Tensor:
+        """What a norm gives for rows `x` [n, width] with `params` in place of its own weight and bias."""
+        result: Tensor = functional_call(self._modules[module], dict(params), (x,))
+        return result
