@@ -12,6 +12,7 @@ from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Para
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules
+from adapterhub.target_config import RankConfig, TargetConfig
 
 if TYPE_CHECKING:
     from adapterhub.base import BaseModel
@@ -30,10 +31,12 @@ __all__ = [
     "Param",
     "Params",
     "Plan",
+    "RankConfig",
     "Request",
     "Sampling",
     "Site",
     "Store",
+    "TargetConfig",
     "TrainPreset",
     "UnsupportedAdapterError",
     "by_pattern",

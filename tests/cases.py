@@ -30,6 +30,8 @@ class Case:
 RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("lora", {"r": 8, "lora_alpha": 12}, 1),
     ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}, 1),
+    ("loha", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
+    ("lokr", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
     ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}, 1),
     ("bottleneck", {"placement": "pfeiffer"}, 1),
     ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 1),

@@ -68,7 +68,7 @@ def test_training_through_peft(quantization: Quantization, tmp_path: Path) -> No
         (Gemma3RMSNorm(24, eps=3e-5), NormForm(3e-5, False, 1.0)),
         (nn.LayerNorm(24, eps=1e-5), NormForm(1e-5, True, 0.0)),
         (nn.LayerNorm(24, eps=1e-3, bias=False), NormForm(1e-3, True, 0.0)),
-        (CohereLayerNorm(24, eps=1e-5), NormForm(1e-5, True, 0.0)),
+        (CohereLayerNorm(24, eps=1e-5), NormForm(1e-5, True, 0.0)),  # type: ignore[no-untyped-call]
         (nn.RMSNorm(24, eps=1e-8), NormForm(1e-8, False, 0.0)),
     ],
 )
