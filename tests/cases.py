@@ -32,6 +32,7 @@ RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}, 1),
     ("loha", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
     ("lokr", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
+    ("oft", {"oft_block_size": 16, "target_modules": ["v_proj", "down_proj"]}, 1),
     ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}, 1),
     ("bottleneck", {"placement": "pfeiffer"}, 1),
     ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 1),
@@ -57,6 +58,10 @@ OPENINGS = (
     "She opened the door and",
     "In 1969 the first",
     "My favourite colour is",
+    "Before the train left,",
+    "The recipe calls for",
+    "Rivers flow into",
+    "He answered:",
 )
 
 

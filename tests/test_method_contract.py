@@ -11,6 +11,7 @@ from adapterhub_ln_tuning import LNTuning
 from adapterhub_loha import LoHa
 from adapterhub_lokr import LoKr
 from adapterhub_lora import Lora
+from adapterhub_oft import OFT
 from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
 from adapterhub_prompt_tuning import PromptTuning
@@ -76,6 +77,15 @@ class TestLoKr(MethodContract):
         {"r": 3, "alpha": 9, "decompose_factor": 4, "rank_pattern": {"v_proj": 2}},
     )
     scale = 0.3
+
+
+class TestOFT(MethodContract):
+    method = OFT()
+    options = (
+        {"oft_block_size": 8},
+        {"oft_block_size": 0, "r": 2, "use_cayley_neumann": False, "target_modules": ["q_proj", "up_proj", "lm_head"]},
+        {"oft_block_size": 8, "coft": True, "eps": 1.0, "block_share": True, "num_cayley_neumann_terms": 3},
+    )
 
 
 class TestPromptTuning(MethodContract):
