@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
@@ -87,6 +87,9 @@ class TargetConfig(MethodConfig):
 
 class RankConfig(TargetConfig):
     """Options of a method whose update of a module has a rank."""
+
+    max_rank: ClassVar[int] = MAX_RANK
+    """Of any module."""
 
     r: int = Field(default=8, ge=1, le=MAX_RANK)
     """Rank of the update."""
