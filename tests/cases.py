@@ -30,17 +30,17 @@ class Case:
 RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("lora", {"r": 8, "lora_alpha": 12}, 1),
     ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}, 1),
-    ("loha", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
-    ("lokr", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
-    ("oft", {"oft_block_size": 16, "target_modules": ["v_proj", "down_proj"]}, 1),
     ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}, 1),
     ("bottleneck", {"placement": "pfeiffer"}, 1),
     ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 1),
     ("ia3", {}, 10),
-    ("ln_tuning", {}, 10),
     ("prompt_tuning", {"num_virtual_tokens": 5}, 1),
     ("p_tuning", {"num_virtual_tokens": 17}, 1),
     ("prefix_tuning", {"num_virtual_tokens": 21}, 10),
+    ("loha", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
+    ("lokr", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
+    ("oft", {"oft_block_size": 16, "target_modules": ["v_proj", "down_proj"]}, 1),
+    ("ln_tuning", {}, 10),
 ]
 """Method, options, and how much larger than the case's its random values are."""
 
@@ -60,8 +60,6 @@ OPENINGS = (
     "My favourite colour is",
     "Before the train left,",
     "The recipe calls for",
-    "Rivers flow into",
-    "He answered:",
 )
 
 
