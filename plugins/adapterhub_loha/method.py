@@ -8,7 +8,7 @@ The product has rank r^2 and is never built. With u[i, j] = sum_k B1[i, k] B2[j,
 
 takes 2 r^2 (in + out) multiplications a row and holds the adapter's own 2 r (in + out) numbers. The
 full update would hold in * out of them at every module: as much as the base, for each adapter. It
-would take in * out multiplications a row, less than this from r = sqrt(in * out / 2 (in + out)) on, 14 at 576 x 1536.
+would take in * out multiplications a row, fewer from r = sqrt(in * out / 2 (in + out)) on: 15 at 576 x 1536.
 
 Sources: Hyeon-Woo et al. 2021, "FedPara: Low-Rank Hadamard Product for Communication-Efficient
 Federated Learning" (arXiv:2108.06098); Yeh et al. 2023, "LyCORIS" (arXiv:2309.14859).
