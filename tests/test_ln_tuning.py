@@ -78,6 +78,22 @@ def test_the_form_of_a_norm_is_found_by_what_it_computes(norm: nn.Module, form: 
     assert found.eps == pytest.approx(form.eps, rel=1e-3)
 
 
+def test_asking_a_norm_leaves_a_running_base_alone() -> None:
+    """Adapters load beside the steps: the engine's hooks and weights are not the loader's."""
+
+    class Watched(LlamaRMSNorm):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert norm.weight is weight, "a step that runs meanwhile would compute with another weight"
+            return super().forward(x)
+
+    norm = Watched(24)
+    weight = norm.weight
+    norm.register_forward_pre_hook(lambda *_: pytest.fail("a hook of the engine's was called"))
+    view = WeightsView(nn.ModuleDict({"norm": norm}))
+    asked = view.norm("norm", torch.eye(24), {"weight": torch.full((24,), 2.0)})
+    torch.testing.assert_close(asked.diagonal(), torch.full((24,), 2 * 24**0.5), rtol=1e-4, atol=0)
+
+
 class _SquashedNorm(nn.LayerNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tanh(super().forward(x))

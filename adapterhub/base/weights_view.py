@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub.base.int8 import Int8Linear
@@ -57,6 +57,11 @@ class WeightsView:
         return float(getattr(self._modules[module], "embed_scale", 1.0))
 
     def norm(self, module: str, x: Tensor, params: Params) -> Tensor:
-        """What a norm gives for rows `x` [n, width] with `params` in place of its own weight and bias."""
-        result: Tensor = functional_call(self._modules[module], dict(params), (x,))
+        """What a norm gives for rows `x` [n, width] with `params` in place of its own weight and bias.
+
+        The base may be running meanwhile: its module is not touched, and hooks on it are not called.
+        """
+        own: Any = copy(self._modules[module])
+        own._parameters = {**own._parameters, **params}
+        result: Tensor = type(own).forward(own, x)
         return result
