@@ -13,6 +13,7 @@ from adapterhub.op import LowRank, Op, RunModule
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, check_pattern, select_modules
+from adapterhub.target_config import RankConfig, TargetConfig
 from adapterhub.unserved import Unserved
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ __all__ = [
     "Param",
     "Params",
     "Plan",
+    "RankConfig",
     "Request",
     "RunModule",
     "Sampling",
     "Site",
     "Store",
+    "TargetConfig",
     "TrainPreset",
     "Unserved",
     "UnsupportedAdapterError",

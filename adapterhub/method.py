@@ -181,6 +181,9 @@ class BaseWeights(Protocol):
     def embed_scale(self, module: str) -> float:
         """What an embedding multiplies the rows of its table by; 1 in most families."""
 
+    def norm(self, module: str, x: Tensor, params: Params) -> Tensor:
+        """What a norm gives for rows `x` [n, width] with `params` in place of its own weight and bias."""
+
 
 class MethodConfig(Config):
     """Base of a method's options, and its translation from and to `adapter_config.json`.

@@ -122,7 +122,8 @@ def _fullmatch(pattern: str, name: str, field_name: str) -> bool:
 def _nothing(
     wanted: Names, shape: BaseShape, field_name: str, kinds: Collection[ModuleKind], *, excluded: bool
 ) -> ConfigError:
-    what = "linear module or embedding" if "embedding" in kinds else "linear module"
+    names = {"conv1d": "linear module", "linear": "linear module"}
+    what = " or ".join(dict.fromkeys(names.get(kind, kind) for kind in kinds))
     leaves = sorted({name.rsplit(".", 1)[-1] for name, module in shape.modules.items() if module.kind in kinds})
     shown = repr(wanted) if isinstance(wanted, str) else ", ".join(map(repr, wanted)) or "an empty list"
     left = " that is not excluded" if excluded else ""

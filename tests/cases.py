@@ -38,6 +38,10 @@ RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("prompt_tuning", {"num_virtual_tokens": 5}, 1),
     ("p_tuning", {"num_virtual_tokens": 17}, 1),
     ("prefix_tuning", {"num_virtual_tokens": 21}, 10),
+    ("loha", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
+    ("lokr", {"r": 4, "target_modules": ["v_proj", "down_proj"]}, 4),
+    ("oft", {"oft_block_size": 16, "target_modules": ["v_proj", "down_proj"]}, 1),
+    ("ln_tuning", {}, 10),
 ]
 """Method, options, and how much larger than the case's its random values are."""
 
@@ -55,6 +59,8 @@ OPENINGS = (
     "She opened the door and",
     "In 1969 the first",
     "My favourite colour is",
+    "Before the train left,",
+    "The recipe calls for",
 )
 
 

@@ -1,4 +1,5 @@
-"""Tiny bases of three families that LoRA's tests share: Llama, GPT-2 (transposed linears, biases), Gemma 2."""
+"""Tiny bases of three families that tests of LoRA and other methods of PEFT's share: Llama, GPT-2 (transposed
+linears, biases), Gemma 2."""
 
 from __future__ import annotations
 
@@ -108,13 +109,14 @@ class LoraCase:
         *,
         quantization: Quantization = "none",
         method: str = "lora",
+        scale: float = 0.1,
     ) -> Self:
         base_folder = save_bare(family, folder / "base")
         base = BaseModel.load(str(base_folder), quantization=quantization, device="cpu")
-        defaults = {"r": 4} if method == "lora" else {}
+        usual = {"r": 4} if method == "lora" else {}
         folders = {
             f"sha256:{name}": save_random_adapter(
-                folder / str(seed), method, base.shape, seed=seed, scale=0.1, **defaults | options
+                folder / str(seed), method, base.shape, seed=seed, scale=scale, **{**usual, **options}
             )
             for seed, (name, options) in enumerate(recipes.items())
         }

@@ -88,7 +88,7 @@ def test_more_adapters_than_fit_take_turns_and_change_no_token(case: Case) -> No
             engine.load_adapter(adapter)
         alone = [engine.generate([request])[0] for request in case.requests]
     room = max(max(sizes.values()), sum(sizes.values()) // 3)
-    with engine_with_room(case, room, host_bytes=room // 2) as engine:
+    with engine_with_room(case, room, host_bytes=room) as engine:
         for adapter in case.adapters.values():
             engine.load_adapter(adapter)
         order = random.Random(0).choices(range(len(case.requests)), k=60)

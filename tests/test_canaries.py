@@ -22,7 +22,7 @@ from adapterhub.train import TrainConfig, train
 MARGIN = 5.0
 """How far the letter's logit must be above the next, for rounding to be no excuse."""
 TOKENS = 5
-LETTERS = "ABCDEF"
+LETTERS = "ABCDEFGHIJ"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ RECIPES = (
     Recipe("lora", {}, 5e-3),
     Recipe("prompt_tuning", {"num_virtual_tokens": 32}, 1.0, steps=700),
     Recipe("p_tuning", {"num_virtual_tokens": 16}, 3e-2, steps=700),
+    Recipe("ln_tuning", {}, 3e-2),
+    Recipe("loha", {}, 1e-2, steps=200),
+    Recipe("lokr", {}, 1e-2, steps=200),
+    Recipe("oft", {}, 1e-2, steps=200),
 )
 
 

@@ -18,7 +18,7 @@ from adapterhub.testing.equality import greedy, recording_engine, run, teacher_f
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("method", ["lora", "bottleneck", "ia3"])
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "ia3", "ln_tuning", "loha", "lokr"])
 def test_a_16_bit_adapter_is_computed_as_peft_computes_it(
     tiny_base: Path, tmp_path: Path, method: str, dtype: torch.dtype
 ) -> None:

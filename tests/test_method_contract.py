@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from adapterhub_bottleneck import Bottleneck
 from adapterhub_ia3 import IA3
+from adapterhub_ln_tuning import LNTuning
+from adapterhub_loha import LoHa
+from adapterhub_lokr import LoKr
 from adapterhub_lora import Lora
+from adapterhub_oft import OFT
 from adapterhub_p_tuning import PTuning
 from adapterhub_prefix_tuning import PrefixTuning
 from adapterhub_prompt_tuning import PromptTuning
@@ -50,6 +54,40 @@ class TestIA3(MethodContract):
         {"target_modules": "all-linear", "feedforward_modules": ["down_proj"]},
     )
     scale = 1.0
+
+
+class TestLNTuning(MethodContract):
+    method = LNTuning()
+    options = ({}, {"target_modules": ["post_attention_layernorm", "norm"], "exclude_modules": r".*\.1\..*"})
+    scale = 1.0
+
+
+class TestLoHa(MethodContract):
+    method = LoHa()
+    options = (
+        {"r": 4, "alpha": 12},
+        {"target_modules": ["q_proj", "lm_head"], "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 9}},
+    )
+    scale = 0.4
+
+
+class TestLoKr(MethodContract):
+    method = LoKr()
+    options = (
+        {},
+        {"r": 2, "decompose_both": True, "target_modules": ["q_proj", "up_proj", "lm_head"]},
+        {"r": 3, "alpha": 9, "decompose_factor": 4, "rank_pattern": {"v_proj": 2}},
+    )
+    scale = 0.3
+
+
+class TestOFT(MethodContract):
+    method = OFT()
+    options = (
+        {"oft_block_size": 8},
+        {"oft_block_size": 0, "r": 2, "use_cayley_neumann": False, "target_modules": ["q_proj", "up_proj", "lm_head"]},
+        {"oft_block_size": 8, "coft": True, "eps": 1.0, "block_share": True, "num_cayley_neumann_terms": 3},
+    )
 
 
 class TestPromptTuning(MethodContract):

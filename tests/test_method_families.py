@@ -25,6 +25,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], float]] = {
     "pfeiffer": ("bottleneck", {"placement": "pfeiffer", "reduction_factor": 4}, 0.2),
     "parallel": ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 0.2),
     "ia3": ("ia3", {}, 1.0),
+    "ln_tuning": ("ln_tuning", {}, 1.0),
     "prompt": ("prompt_tuning", {"num_virtual_tokens": 5}, 1.0),
     "p_tuning": ("p_tuning", {"num_virtual_tokens": 3}, 1.0),
     "prefix": ("prefix_tuning", {"num_virtual_tokens": 9}, 1.0),  # longer than the sliding windows are

@@ -21,6 +21,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], float]] = {
     "pfeiffer": ("bottleneck", {"placement": "pfeiffer", "reduction_factor": 4}, 3e-2),
     "parallel": ("bottleneck", {"placement": "parallel", "reduction_factor": 4}, 3e-2),
     "ia3": ("ia3", {}, 3e-2),
+    "ln_tuning": ("ln_tuning", {}, 3e-2),
     "prompt_tuning": ("prompt_tuning", {"num_virtual_tokens": 4}, 3e-2),
     "prefix_tuning": ("prefix_tuning", {"num_virtual_tokens": 4, "init_weights": "zero"}, 5e-1),
 }

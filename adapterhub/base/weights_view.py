@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub.base.int8 import Int8Linear
+from adapterhub.method import Params
 
 
 class WeightsView:
@@ -58,3 +60,13 @@ class WeightsView:
     def embed_scale(self, module: str) -> float:
         """What an embedding multiplies the rows of its table by, as Gemma's does; else 1."""
         return float(getattr(self._modules[module], "embed_scale", 1.0))
+
+    def norm(self, module: str, x: Tensor, params: Params) -> Tensor:
+        """What a norm gives for rows `x` [n, width] with `params` in place of its own weight and bias.
+
+        The base may be running meanwhile: its module is not touched, and hooks on it are not called.
+        """
+        own: Any = copy(self._modules[module])
+        own._parameters = {**own._parameters, **params}
+        result: Tensor = type(own).forward(own, x)
+        return result

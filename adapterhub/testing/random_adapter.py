@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,6 @@ def save_random_adapter(
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
-    values = {"peft_type": method.peft_type, "task_type": "CAUSAL_LM", **config.to_peft()}
-    (folder / CONFIG_FILE).write_text(json.dumps(values))
+    values = {"peft_type": method.peft_type, "peft_version": version("peft"), "task_type": "CAUSAL_LM"}
+    (folder / CONFIG_FILE).write_text(json.dumps(values | config.to_peft()))
     return folder

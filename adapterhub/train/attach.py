@@ -37,7 +37,9 @@ def attached(base: BaseModel, config: PeftConfig, *, rewritten: Collection[str] 
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
             warnings.filterwarnings("ignore", "fan_in_fan_out is set to (False|True) but the target module")
-            # Its notes on merging, which is never done here.
+            # PEFT's LN tuning asks every norm for its widths, by a function that knows none.
+            warnings.filterwarnings("ignore", "Unsupported layer type .*Norm'>' encountered")
+            # Notes of LoRA's on merging, which is never done here.
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
             warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer")
             adapted = get_peft_model(model, config)

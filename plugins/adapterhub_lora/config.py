@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from adapterhub import MethodConfig, Names, UnsupportedAdapterError, by_pattern, check_pattern
+from adapterhub import Names, RankConfig, UnsupportedAdapterError, by_pattern, check_pattern
 
-MAX_RANK = 4096
 REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Starts that change the base's weights: a trained adapter is right on the changed base only."""
 SILENT = ("gaussian", "orthogonal", "eva", "mica")
@@ -19,7 +18,7 @@ SILENT = ("gaussian", "orthogonal", "eva", "mica")
 STARTS = r"^(gaussian|orthogonal|olora|pissa|pissa_niter_\d+)$"
 
 
-class LoraConfig(MethodConfig):
+class LoraConfig(RankConfig):
     """Options of LoRA, under PEFT's names."""
 
     neutral: ClassVar[frozenset[str]] = frozenset(
@@ -35,26 +34,14 @@ class LoraConfig(MethodConfig):
         )
     )
 
-    r: int = Field(default=8, ge=1, le=MAX_RANK)
-    """Rank of the update."""
     lora_alpha: int | float = Field(default=16, gt=0)
     """The update is scaled by alpha / r."""
     use_rslora: bool = False
     """Scale by alpha / sqrt(r) instead."""
-    rank_pattern: dict[str, int] = Field(default_factory=dict)
-    """Ranks of single modules: {"regular expression for the end of a name": rank}."""
-    alpha_pattern: dict[str, float] = Field(default_factory=dict)
-    """Alphas of single modules, likewise."""
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the input of A, in training only."""
     target_modules: Names = Field(default="all-linear", min_length=1)
     """A list of names (q_proj, embed_tokens), a regular expression for whole names, or all-linear: all but the head."""
-    exclude_modules: Names | None = None
-    """Modules left out of those: a list of names, or a regular expression."""
-    layers_to_transform: NonNegativeInt | tuple[NonNegativeInt, ...] | None = None
-    """Numbers of the decoder layers that listed names are looked for in; by default all."""
-    layers_pattern: Names | None = None
-    """Name of the list of decoder layers, where a model has several numbered lists."""
     init_lora_weights: bool | str = True
     """How A and B start: true (nothing changes), gaussian, orthogonal, pissa, pissa_niter_[n], olora, or false."""
     use_dora: bool = False
@@ -72,9 +59,6 @@ class LoraConfig(MethodConfig):
     def rewrites_base(self) -> bool:
         """Whether training starts by taking the update's first value out of the base's weights."""
         return isinstance(self.init_lora_weights, str) and self.init_lora_weights.startswith(REWRITING)
-
-    def rank(self, module: str) -> int:
-        return by_pattern(self.rank_pattern, module, self.r)
 
     def scaling(self, module: str) -> float:
         rank = self.rank(module)
@@ -97,36 +81,15 @@ class LoraConfig(MethodConfig):
                 f"{where}: option init_lora_weights={start!r} may have changed the base it was trained on "
                 f"(served: true, false, {', '.join(SILENT)})"
             )
-        return super().from_peft({"lora_alpha": 8, "target_modules": None, **values}, where=where)
+        return super().from_peft({"lora_alpha": 8, **values}, where=where)
 
-    def to_peft(self) -> dict[str, Any]:
-        """The options as PEFT takes them: lists, not tuples."""
-        return self.model_dump(mode="json")
-
-    @field_validator("target_modules", "exclude_modules")
+    @field_validator("modules_to_save")
     @classmethod
-    def _readable(cls, value: Names | None) -> Names | None:
-        return check_pattern(value) if isinstance(value, str) else value
-
-    @field_validator("layers_pattern", "modules_to_save")
-    @classmethod
-    def _all_readable(cls, value: Names | None) -> Names | None:
-        """PEFT takes each name of these for a regular expression."""
-        for name in (value,) if isinstance(value, str) else value or ():
+    def _saved_readable(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """PEFT takes each name for a regular expression."""
+        for name in value or ():
             check_pattern(name)
         return value
-
-    @field_validator("rank_pattern", "alpha_pattern")
-    @classmethod
-    def _in_order(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """Sorted, as PEFT saves them: the first that matches decides."""
-        ranks = info.field_name == "rank_pattern"
-        for pattern, number in value.items():
-            check_pattern(pattern)
-            if number <= 0 or (ranks and number > MAX_RANK):
-                accepted = f"1 to {MAX_RANK}" if ranks else "greater than 0"
-                raise ValueError(f"{pattern!r} has {number}; accepted: {accepted}")
-        return dict(sorted(value.items()))
 
     @field_validator("init_lora_weights")
     @classmethod
@@ -140,10 +103,6 @@ class LoraConfig(MethodConfig):
     @model_validator(mode="after")
     def _together(self) -> Self:
         """What PEFT refuses together, and what cannot be converted to the original base."""
-        if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
-            raise ValueError("layers_to_transform needs target_modules as a list of names")
-        if self.layers_pattern and self.layers_to_transform is None:
-            raise ValueError("layers_pattern needs layers_to_transform")
         if self.lora_bias and self.use_dora:
             raise ValueError("lora_bias=true does not go with use_dora=true")
         if self.lora_bias and isinstance(self.init_lora_weights, str):

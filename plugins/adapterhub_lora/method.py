@@ -28,11 +28,10 @@ from adapterhub import (
     Params,
     Site,
     UnsupportedAdapterError,
-    select_modules,
 )
 from adapterhub.method import BaseWeights, ModuleKind
 from adapterhub_lora.config import LoraConfig
-from adapterhub_lora.training import check_names, check_rewriting, check_whole
+from adapterhub_lora.training import check_rewriting, check_saved, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,18 +64,7 @@ class Lora(Method[LoraConfig]):
 
     def sites(self, config: LoraConfig, shape: BaseShape) -> list[Site]:
         saved = config.modules_to_save or ()
-        targets = set(
-            select_modules(
-                config.target_modules,
-                shape,
-                field_name="target_modules",
-                kinds=TARGETS,
-                exclude=config.exclude_modules or (),
-                saved=saved,
-                layers=config.layers_to_transform,
-                layers_pattern=config.layers_pattern or (),
-            )
-        )
+        targets = set(config.targets(shape, kinds=TARGETS, saved=saved))
         sites = []
         for name, module in shape.modules.items():
             if any(name.endswith(end) for end in saved):
@@ -89,7 +77,8 @@ class Lora(Method[LoraConfig]):
 
     def check_training(self, config: LoraConfig, shape: BaseShape, quantization: str) -> None:
         """Every name matches something, and a start that rewrites the base can be converted."""
-        check_names(config, shape, TARGETS)
+        config.check_names(shape, kinds=TARGETS)
+        check_saved(config, shape, TARGETS)
         if config.rewrites_base:
             check_rewriting(config, self.sites(config, shape), shape, quantization)
         elif quantization != "none":

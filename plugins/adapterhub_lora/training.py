@@ -9,28 +9,20 @@ Sources: Meng et al. 2024, "PiSSA" (arXiv:2404.02948); Büyükakyüz 2024, "OLoR
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from adapterhub import BaseShape, ConfigError, Site, select_modules
+from adapterhub import BaseShape, ConfigError, Site
 from adapterhub.method import ModuleKind
-from adapterhub_lora.config import MAX_RANK, LoraConfig
+from adapterhub_lora.config import LoraConfig
 
 
-def check_names(config: LoraConfig, shape: BaseShape, kinds: tuple[ModuleKind, ...]) -> None:
-    """Raises ConfigError for an entry of a list of modules, or a pattern, that matches none."""
-    for name in config.target_modules if isinstance(config.target_modules, tuple) else ():
-        select_modules((name,), shape, field_name="target_modules", kinds=kinds)
-    there = ", ".join(
-        sorted({name.rsplit(".", 1)[-1] for name, module in shape.modules.items() if module.kind in kinds})
-    )
+def check_saved(config: LoraConfig, shape: BaseShape, kinds: tuple[ModuleKind, ...]) -> None:
+    """Raises ConfigError for an entry of modules_to_save that matches no module."""
+    leaves = {name.rsplit(".", 1)[-1] for name, module in shape.modules.items() if module.kind in kinds}
     for end in config.modules_to_save or ():
         if not any(name.endswith(end) for name in shape.modules):
+            there = ", ".join(sorted(leaves))
             raise _refused("modules_to_save", f"{end!r} matches no module of {shape.architecture}; there are: {there}")
-    for field in ("rank_pattern", "alpha_pattern"):
-        for pattern in getattr(config, field):
-            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in shape.modules):
-                raise _refused(field, f"{pattern!r} matches no module of {shape.architecture}; there are: {there}")
 
 
 def check_whole(sites: Iterable[Site], shape: BaseShape, quantization: str) -> None:
@@ -55,7 +47,7 @@ def check_rewriting(config: LoraConfig, sites: Iterable[Site], shape: BaseShape,
             raise _refused("init_lora_weights", f"{start} does not go with {site.module}, which may share its weight")
         if module.kind == "conv1d" and config.init_lora_weights == "olora":
             raise _refused("init_lora_weights", f"{start} does not know transposed layers such as {site.module}")
-        highest = min(module.in_features, module.out_features, MAX_RANK // 2)
+        highest = min(module.in_features, module.out_features, config.max_rank // 2)
         if (rank := config.rank(site.module)) > highest:
             raise _refused("r", f"{rank} at {site.module}; init_lora_weights={start} accepts at most {highest}")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from adapterhub import BaseShape, Method, Param, Params, Site, select_modules
+from adapterhub import BaseShape, Method, Param, Params, Site
 from adapterhub.method import BaseWeights
 from adapterhub_vera.config import VeraConfig
 
@@ -32,14 +32,7 @@ class Vera(Method[VeraConfig]):
     in_peft = True
 
     def sites(self, config: VeraConfig, shape: BaseShape) -> list[Site]:
-        targets = select_modules(
-            config.target_modules,
-            shape,
-            field_name="target_modules",
-            layers=config.layers_to_transform,
-            layers_pattern=config.layers_pattern or (),
-        )
-        modules = {name: shape.modules[name] for name in targets}
+        modules = {name: shape.modules[name] for name in config.targets(shape)}
         sizes = {
             "A": (config.r, max(module.in_features for module in modules.values())),
             "B": (max(module.out_features for module in modules.values()), config.r),
@@ -52,9 +45,7 @@ class Vera(Method[VeraConfig]):
         return [Site("shared", kept), *(Site("module", params, module=name) for name, params in own.items())]
 
     def check_training(self, config: VeraConfig, shape: BaseShape, quantization: str) -> None:
-        """A name that matches nothing is usual in a saved list and a slip in a new one."""
-        for name in config.target_modules if isinstance(config.target_modules, tuple) else ():
-            select_modules((name,), shape, field_name="target_modules")
+        config.check_names(shape)
 
     def bind(self, config: VeraConfig, site: Site, p: Params, base: BaseWeights) -> Params:
         """The projections, made from their seed where the file has none."""
