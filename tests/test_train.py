@@ -180,7 +180,7 @@ def test_what_is_wrong_is_named_before_the_base_is_loaded(folder: Path, data: Pa
         ):
             attempt(method="lola")
         with pytest.raises(
-            ConfigError, match=r"method lora: unknown option 'rank'.*known: alpha_pattern, bias, exclude_modules"
+            ConfigError, match=r"method lora: unknown option 'rank'.*known: alpha_pattern, bias, corda_config, "
         ):
             attempt(options={"rank": 8})
         with pytest.raises(ConfigError, match="method lora: r: Input should be less than or equal to 4096"):

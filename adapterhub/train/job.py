@@ -74,10 +74,8 @@ class TrainJob:
             data=_record(train, held_out),
         )
 
-    def rewritten(self) -> list[str]:
-        """The modules whose weights the adapter's start rewrites."""
-        if not self.method.rewrites_base(self.options):
-            return []
+    def targets(self) -> list[str]:
+        """The modules that the adapter acts on."""
         return [site.module for site in self.method.plan(self.options, self.base.shape).sites if site.module]
 
 
