@@ -1,6 +1,8 @@
 """What a method may do about its training, beside its mathematics.
 
-Each function has a default, which most methods keep.
+Each function has a default, which most methods keep. In the order of a run: `scheduled` before the
+base is loaded, `attach`, then for every step `extra_loss` and `stepped`; `saves_difference` decides
+what is saved.
 """
 
 from __future__ import annotations
@@ -42,6 +44,13 @@ C = TypeVar("C")
 class MethodTraining(Generic[C]):
     """The part of `Method` that is called while it trains."""
 
+    def scheduled(self, config: C, steps: int) -> C:
+        """The options of a run of so many optimizer steps, where some follow from their number.
+
+        Raises ConfigError naming an option that does not go with it.
+        """
+        return config
+
     def attach(self, config: C, peft_config: PeftConfig, base: TrainingBase) -> PeftModel:
         """A new adapter on `base.model`.
 
@@ -61,3 +70,10 @@ class MethodTraining(Generic[C]):
         weights that the base holds floating; they are put back.
         """
         return False
+
+    def extra_loss(self, config: C, model: PeftModel) -> Tensor | None:
+        """A term of the method's own, a scalar, added to the mean loss of each step; never in the validation loss."""
+        return None
+
+    def stepped(self, config: C, model: PeftModel, step: int) -> None:
+        """Called after optimizer step `step`, counted from 1, while its gradients are still there."""

@@ -39,7 +39,7 @@ def save(
         config.tokenizer_name_or_path = job.base.record.id
     model.eval()  # PEFT's prompt encoders compute what is saved: without dropout
     with warnings.catch_warnings():
-        # PEFT takes the bias of a B, a vector, for a tensor that was not gathered.
+        # PEFT takes the bias of a B, a vector, and an A of which no rank is left for tensors that were not gathered.
         warnings.filterwarnings("ignore", r".*LoRA tensor\(s\) have invalid shape")
         # The start stands beside what it became, on the base it rewrote.
         warnings.filterwarnings("ignore", "(PiSSA|OLoRA|CorDA) changes the base weights")

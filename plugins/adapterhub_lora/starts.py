@@ -4,9 +4,9 @@
     LoftQ   s B A is the best update of rank r to W - Q: what quantization lost of a weight
 
 An adapter that started so is saved as the difference to its start, of twice the rank, for the original
-base. CorDA's is exact there. LoftQ trains on Q, so W with the saved adapter is what was trained plus
-E = (W - Q) - s B A at the start: the part of the loss that rank r did not hold. On Q itself, the nf4
-base, the saved adapter is what was trained less s B A at the start.
+base. CorDA's is what was trained there, up to rounding. LoftQ trains on Q, so W with the saved adapter
+is what was trained plus E = (W - Q) - s B A at the start: the part of the loss that rank r did not
+hold. On Q itself, the nf4 base, the saved adapter is what was trained less s B A at the start.
 
 Sources: Yang et al. 2024, "CorDA" (arXiv:2406.05223); Li et al. 2023, "LoftQ" (arXiv:2310.08659), with
 one iteration: Q is the base and stays as it is. PEFT's own `replace_lora_weights_loftq` needs CUDA and
