@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Sel
 
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
+from adapterhub.method_training import MethodTraining
 from adapterhub.op import LowRank, Op
 from adapterhub.preset import TrainPreset
 from adapterhub.unserved import Unserved
@@ -229,7 +230,7 @@ def _is_empty(value: object) -> bool:
 C = TypeVar("C", bound=MethodConfig)
 
 
-class Method(ABC, Generic[C]):
+class Method(MethodTraining[C], ABC, Generic[C]):
     """One PEFT method. Subclass, set the class attributes, and give `sites` and the mathematics.
 
     The functions are pure: all state is in `config` and in `p`. They run without autograd when
@@ -272,10 +273,6 @@ class Method(ABC, Generic[C]):
 
         Raises ConfigError naming the option that would have no effect, or no adapter to save.
         """
-
-    def rewrites_base(self, config: C) -> bool:
-        """Whether PEFT starts by changing the base's weights; the adapter is saved for the original ones."""
-        return False
 
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
         """What the other functions get as `p` when serving: derived tensors, made once at load.

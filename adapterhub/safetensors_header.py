@@ -89,8 +89,8 @@ def _tensor(path: Path, name: str, entry: Any) -> TensorHeader:
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         accepted = ", ".join(DTYPE_BYTES)
         raise CorruptAdapterError(f"{path}: tensor {name!r} has dtype {repr(dtype)[:80]}; accepted: {accepted}")
-    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_size(n) and n > 0 for n in shape):
-        raise CorruptAdapterError(f"{path}: tensor {name!r} has shape {repr(shape)[:80]}; need positive integers")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(map(_is_size, shape)):
+        raise CorruptAdapterError(f"{path}: tensor {name!r} has shape {repr(shape)[:80]}; need integers of 0 or more")
     if not _is_size(start) or not _is_size(end) or end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
         offsets = repr([start, end])[:80]
         raise CorruptAdapterError(f"{path}: tensor {name!r} of shape {shape} does not fill bytes {offsets}")
@@ -103,7 +103,7 @@ def _is_size(value: object) -> bool:
 
 def _check_layout(path: Path, tensors: dict[str, TensorHeader], data_bytes: int) -> None:
     expected = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if tensor.start != expected:
             raise CorruptAdapterError(f"{path}: tensor {name!r} starts at byte {tensor.start}, expected {expected}")
         expected = tensor.end

@@ -14,6 +14,7 @@ FLOORS: list[set[str]] = [
         "op",
         "preset",
         "unserved",
+        "method_training",
         "method",
         "select",
         "target_config",
@@ -39,6 +40,7 @@ ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {
             "op",
             "preset",
             "unserved",
+            "method_training",
             "method",
             "select",
             "target_config",
@@ -51,7 +53,7 @@ ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {
 }
 """Single modules of one floor, in the order they may import each other."""
 WITHOUT_TORCH = {"errors", "quiet", "config", "pb", "tasks", "store", "client", "cli", "hookspecs", "scaffold"}
-PUBLIC = {"adapterhub", "adapterhub.method"}
+PUBLIC = {"adapterhub", "adapterhub.method", "adapterhub.method_training"}
 """What a plugin may import."""
 
 

@@ -61,6 +61,7 @@ def test_training_gives_what_is_served(
         {"init_lora_weights": "pissa", "r": 4},
         {"init_lora_weights": "pissa_niter_4", "r": 4, "use_rslora": True},
         {"init_lora_weights": "olora", "r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 5}},
+        {"init_lora_weights": "corda", "r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 5}},
     ],
     ids=lambda options: options["init_lora_weights"],
 )
@@ -85,7 +86,7 @@ def test_a_start_that_rewrites_the_base_is_saved_for_the_original(
     torch.testing.assert_close(row.logits, teacher_forced(reference, request, row), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("start", ["pissa", "olora"])
+@pytest.mark.parametrize("start", ["pissa", "olora", "corda"])
 def test_a_start_that_rewrites_the_base_changes_nothing_by_itself(start: str, llama: BaseModel, tmp_path: Path) -> None:
     """Converted, an adapter that learned next to nothing is next to nothing on the original base."""
     result = train_briefly(llama, "lora", tmp_path / "out", rate=1e-9, options={"init_lora_weights": start, "r": 4})
@@ -101,8 +102,11 @@ def test_a_start_that_rewrites_the_base_changes_nothing_by_itself(start: str, ll
         ("llama", {"rank_pattern": {"query": 4}}, "rank_pattern: 'query' matches no module"),
         ("llama", {"rank_pattern": {"q_proj": 5000}}, "rank_pattern: 'q_proj' has 5000; accepted: 1 to 4096"),
         ("llama", {"alpha_pattern": {"q_proj": 0}}, "alpha_pattern: 'q_proj' has 0.*; accepted: greater than 0"),
-        ("llama", {"init_lora_weights": "corda"}, "init_lora_weights: accepted: true, false, .*, olora .*'corda'"),
-        ("llama", {"init_lora_weights": "loftq"}, "init_lora_weights: accepted: true"),
+        ("llama", {"init_lora_weights": "eva"}, "init_lora_weights: accepted: true, false, .*, loftq .*'eva'"),
+        ("llama", {"init_lora_weights": "loftq"}, "'loftq' makes up for what nf4 loses and needs quantization=nf4"),
+        ("llama", {"init_lora_weights": "corda", "use_dora": True}, "'corda' does not go with use_dora"),
+        ("llama", {"init_lora_weights": "corda", "corda_config": {"corda_method": "new"}}, "corda_config.*'ipm' or"),
+        ("llama", {"corda_config": {"corda_method": "kpm"}}, "corda_config needs init_lora_weights=corda"),
         ("llama", {"init_lora_weights": "pissa", "use_dora": True}, "'pissa' does not go with use_dora"),
         ("llama", {"init_lora_weights": "olora", "modules_to_save": ["lm_head"]}, "does not go with modules_to_save"),
         ("llama", {"init_lora_weights": "olora", "r": 33, "target_modules": ["k_proj"]}, r"r: 33 at .* at most 32"),

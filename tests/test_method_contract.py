@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from adapterhub_adalora import AdaLora
 from adapterhub_bottleneck import Bottleneck
 from adapterhub_ia3 import IA3
 from adapterhub_ln_tuning import LNTuning
@@ -35,6 +36,18 @@ class TestLora(MethodContract):
         {"r": 4, "use_dora": True, "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"1.mlp.up_proj": 3}},
         {"r": 2, "target_modules": ["embed_tokens", "v_proj"], "modules_to_save": ["lm_head"]},
     )
+
+
+class TestAdaLora(MethodContract):
+    """That ranks are taken away, which a fresh adapter cannot say, is in `test_adalora`."""
+
+    method = AdaLora()
+    options = (
+        {"init_r": 4},
+        {"init_r": 3, "lora_alpha": 7, "target_modules": ["q_proj", "down_proj", "lm_head"]},
+        {"target_modules": ["v_proj"], "layers_to_transform": [0, 2]},
+    )
+    scale = 0.3
 
 
 class TestBottleneck(MethodContract):

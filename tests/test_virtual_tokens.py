@@ -118,7 +118,7 @@ def test_dropout_of_the_encoder_is_not_in_what_is_saved(trainable: BaseModel, tm
         "encoder_reparameterization_type": "LSTM",
         "encoder_dropout": 0.5,
     }
-    runs = {"validated": {}, "blind": {"validation": None, "validation_share": 0}}
+    runs: dict[str, dict[str, Any]] = {"validated": {}, "blind": {"validation": None, "validation_share": 0}}
     saved = [
         train_briefly(trainable, "p_tuning", tmp_path / name / "out", rate=1e-2, options=options, epochs=1, **settings)
         for name, settings in runs.items()

@@ -15,13 +15,15 @@ from adapterhub.adapter import CONFIG_FILE, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.plugins import installed_methods
 from adapterhub.safetensors_header import WHOLE_NUMBERS
-from adapterhub.train import TrainConfig, TrainResult, train
+from adapterhub.train import Progress, TrainConfig, TrainResult, train
 from adapterhub.train.dataset import read_dataset
 from adapterhub.train.examples import encode
 from adapterhub.train.response_loss import mean_loss
 
 
-def train_briefly(base: BaseModel, method: str, into: Path, *, rate: float, **settings: Any) -> TrainResult:
+def train_briefly(
+    base: BaseModel, method: str, into: Path, *, rate: float, progress: Progress | None = None, **settings: Any
+) -> TrainResult:
     """Train on 24 questions with one of two answers, validated on the same."""
     into.parent.mkdir(parents=True, exist_ok=True)
     data = into.parent / "colors.jsonl"
@@ -29,7 +31,7 @@ def train_briefly(base: BaseModel, method: str, into: Path, *, rate: float, **se
     data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     values = {"base": base.record.id, "data": data, "validation": data, "method": method, "learning_rate": rate}
     config = TrainConfig.load({"epochs": 3, "prompt_format": "raw", **values, **settings}, where="test")
-    return train(config, into, base=base)
+    return train(config, into, base=base, progress=progress)
 
 
 def assert_trains(base: BaseModel, method: str, into: Path, *, rate: float, options: dict[str, Any]) -> TrainResult:

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from adapterhub.adapter import BaseRecord
 from adapterhub.base.digest import base_digest
 from adapterhub.base.frozen import count_bytes, load_frozen
+from adapterhub.base.original import OriginalWeights
 from adapterhub.base.quantize import Quantization
 from adapterhub.base.resolve import BaseFolder, resolve_base
 from adapterhub.base.shape import read_shape
@@ -45,6 +46,8 @@ class BaseModel:
     """Bytes of all weights as held, tied ones counted once."""
     weights: WeightsView
     """Its weights, dequantized, one module at a time."""
+    original: OriginalWeights
+    """The same as its files have them."""
 
     @property
     def row_dtype(self) -> torch.dtype:
@@ -81,6 +84,7 @@ class BaseModel:
             runtime_digest=_runtime_digest(digest, chosen, place, dtype),
             weight_bytes=count_bytes(model),
             weights=WeightsView(model),
+            original=OriginalWeights(folder.path, shape, model.base_model_prefix),
         )
 
 

@@ -102,7 +102,9 @@ class MethodContract:
         learning = {name: tensor for name, tensor in adapted.named_parameters() if tensor.requires_grad}
         started = {name: tensor.detach().clone() for name, tensor in learning.items()}
         optimizer = torch.optim.SGD(learning.values(), lr=0.1)
-        adapted(input_ids=IDS, attention_mask=torch.ones_like(IDS), labels=IDS).loss.backward()
+        loss = adapted(input_ids=IDS, attention_mask=torch.ones_like(IDS), labels=IDS).loss
+        extra = self.method.extra_loss(case.config, adapted)
+        (loss if extra is None else loss + extra).backward()
         optimizer.step()
         assert [name for name, tensor in learning.items() if tensor.grad is None] == [], "no gradient reaches these"
         assert any(not torch.equal(tensor, started[name]) for name, tensor in learning.items()), "nothing learned"

@@ -37,11 +37,12 @@ def fit(job: TrainJob, model: PeftModel, progress: Progress | None = None) -> Fi
     log = _StepLog(job.config, progress)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _ResponseTrainer(
+            job,
             model=model,
             args=_arguments(job, scratch),
             train_dataset=job.train,
             data_collator=collate,
-            callbacks=[log],
+            callbacks=[log, _MethodStep(job)],
         )
         trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
         started = time.perf_counter()
@@ -100,7 +101,11 @@ def _checkpoints(model: Any, *, wanted: bool) -> Iterator[None]:
 
 
 class _ResponseTrainer(Trainer):
-    """Means over the response tokens of a whole optimizer step."""
+    """Means over the response tokens of a whole optimizer step, and the method's own term."""
+
+    def __init__(self, job: TrainJob, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._job = job
 
     def compute_loss(
         self,
@@ -111,7 +116,19 @@ class _ResponseTrainer(Trainer):
     ) -> Tensor:
         if num_items_in_batch is None:
             num_items_in_batch = (inputs["labels"] != IGNORED).sum()
-        return summed_loss(model, inputs) / num_items_in_batch
+        loss = summed_loss(model, inputs) / num_items_in_batch
+        extra = self._job.method.extra_loss(self._job.options, model)
+        return loss if extra is None else loss + extra
+
+
+class _MethodStep(TrainerCallback):
+    """Tells the method of every step, between the optimizer's and the end of its gradients."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self._job = job
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self._job.method.stepped(self._job.options, model, state.global_step + 1)
 
 
 class _StepLog(TrainerCallback):

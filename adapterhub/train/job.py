@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
@@ -49,6 +50,7 @@ class TrainJob:
         method = methods.get(preset.method)
         options = method.Config.load(config.options, where=f"method {method.name}")
         train, held_out = _read_sides(config)
+        options = method.scheduled(options, _steps(config, len(train.pairs)))
         shape = read_base(config.base)[1] if base is None else base.shape
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
         quantization = _quantization(config, preset) if base is None else base.quantization
@@ -74,10 +76,8 @@ class TrainJob:
             data=_record(train, held_out),
         )
 
-    def rewritten(self) -> list[str]:
-        """The modules whose weights the adapter's start rewrites."""
-        if not self.method.rewrites_base(self.options):
-            return []
+    def targets(self) -> list[str]:
+        """The modules that the adapter acts on."""
         return [site.module for site in self.method.plan(self.options, self.base.shape).sites if site.module]
 
 
@@ -88,6 +88,11 @@ def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     if config.validation_share:
         return dataset.split(config.validation_share, config.seed)
     return dataset, None
+
+
+def _steps(config: TrainConfig, examples: int) -> int:
+    """Optimizer steps of the run, as the Trainer counts them."""
+    return config.max_steps or math.ceil(config.epochs * math.ceil(examples / config.batch_size))
 
 
 def _record(train: Dataset, held_out: Dataset | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class TrainStep(NamedTuple):
     """Counted from 1."""
     total: int
     loss: float
-    """Mean over the step's response tokens, in nats."""
+    """Mean over the step's response tokens, in nats; with the method's own term, if it has one."""
 
 
 Progress = Callable[[TrainStep], None]
@@ -34,7 +34,7 @@ class TrainResult:
     loss_after: float | None
     """Validation loss with the adapter."""
     losses: tuple[float, ...]
-    """Training loss of every step."""
+    """Training loss of every step, as in `TrainStep`."""
     tokens: int
     """Tokens of prompts and responses seen in training, pads not counted."""
     seconds: float

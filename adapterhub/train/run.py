@@ -9,7 +9,6 @@ import torch
 
 from adapterhub.base import BaseModel
 from adapterhub.errors import ConflictError
-from adapterhub.peft import peft_config
 from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.fit import fit
@@ -36,10 +35,9 @@ def train(
     if job.held_out:
         evaluations["validation_loss_before"] = _validate(job, job.base.model)
     torch.manual_seed(config.seed)
-    rewritten = job.rewritten()
     with (
-        attached(job.base, peft_config(job.method, job.options), rewritten=rewritten) as model,
-        start_kept(model, needed=bool(rewritten)) as start,
+        attached(job) as model,
+        start_kept(model, needed=job.method.saves_difference(job.options)) as start,
     ):
         fitted = fit(job, model, progress)
         if job.held_out:

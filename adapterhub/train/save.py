@@ -31,7 +31,7 @@ def save(
 ) -> Adapter:
     """Write the adapter on `model` to folder `into`, and read it back as serving will, checked against its plan.
 
-    `start` is the adapter as it started, where it rewrote the base: PEFT then saves the difference,
+    `start` is the adapter as it started, where that was not nothing: PEFT then saves the difference,
     an adapter of twice the rank on the original base.
     """
     config: Any = model.peft_config["default"]
@@ -39,10 +39,10 @@ def save(
         config.tokenizer_name_or_path = job.base.record.id
     model.eval()  # PEFT's prompt encoders compute what is saved: without dropout
     with warnings.catch_warnings():
-        # PEFT takes the bias of a B, a vector, for a tensor that was not gathered.
+        # PEFT takes the bias of a B, a vector, and an A of which no rank is left for tensors that were not gathered.
         warnings.filterwarnings("ignore", r".*LoRA tensor\(s\) have invalid shape")
         # The start stands beside what it became, on the base it rewrote.
-        warnings.filterwarnings("ignore", "(PiSSA|OLoRA) changes the base weights")
+        warnings.filterwarnings("ignore", "(PiSSA|OLoRA|CorDA) changes the base weights")
         model.save_pretrained(
             str(into),
             save_embedding_layers=False,

@@ -14,8 +14,9 @@ from peft import PeftModel
 def start_kept(model: PeftModel, *, needed: bool) -> Iterator[Path | None]:
     """The folder of the adapter on `model` as it is now; None where it is not needed.
 
-    A start that rewrote the base took its first value out of the weights: PEFT saves what was
-    trained as the difference to it (`path_initial_model_for_weight_conversion`).
+    A start that rewrote the base took its first value out of the weights, and one that makes up for
+    quantization found it in what the weights lost: PEFT saves what was trained as the difference to it
+    (`path_initial_model_for_weight_conversion`).
     """
     if not needed:
         yield None

@@ -15,7 +15,7 @@ REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Starts that change the base's weights: a trained adapter is right on the changed base only."""
 SILENT = ("gaussian", "orthogonal", "eva", "mica")
 """Starts that leave the base alone: what was trained is plain LoRA."""
-STARTS = r"^(gaussian|orthogonal|olora|pissa|pissa_niter_\d+)$"
+STARTS = r"^(gaussian|orthogonal|olora|pissa|pissa_niter_\d+|corda|loftq)$"
 
 
 class LoraConfig(RankConfig):
@@ -43,7 +43,11 @@ class LoraConfig(RankConfig):
     target_modules: Names = Field(default="all-linear", min_length=1)
     """A list of names (q_proj, embed_tokens), a regular expression for whole names, or all-linear: all but the head."""
     init_lora_weights: bool | str = True
-    """How A and B start: true (nothing changes), gaussian, orthogonal, pissa, pissa_niter_[n], olora, or false."""
+    """How A and B start: true (nothing changes), gaussian, orthogonal, pissa, pissa_niter_[n], olora, corda (from what
+    up to 256 training examples put into each module), loftq (from what nf4 lost of each weight), or false."""
+    corda_config: dict[Literal["corda_method"], Literal["ipm", "kpm"]] | None = None
+    """Of corda: {"corda_method": "ipm"} trains the directions that the examples use most (the default), "kpm" those
+    that they use least, which keeps what the base knows of them."""
     use_dora: bool = False
     """Train the length of each output row of a weight apart from its direction."""
     bias: Literal["none", "all", "lora_only"] = "none"
@@ -56,8 +60,8 @@ class LoraConfig(RankConfig):
     """Modules trained and saved whole: linear ones, such as lm_head, and embeddings, such as embed_tokens."""
 
     @property
-    def rewrites_base(self) -> bool:
-        """Whether training starts by taking the update's first value out of the base's weights."""
+    def saves_difference(self) -> bool:
+        """Whether the update starts as a part of the base's weights, or as what they lost."""
         return isinstance(self.init_lora_weights, str) and self.init_lora_weights.startswith(REWRITING)
 
     def scaling(self, module: str) -> float:
@@ -83,6 +87,15 @@ class LoraConfig(RankConfig):
             )
         return super().from_peft({"lora_alpha": 8, **values}, where=where)
 
+    def to_peft(self) -> dict[str, Any]:
+        """The options as PEFT takes them: lists, not tuples; LoftQ's start is not PEFT's."""
+        values = super().to_peft()
+        if self.init_lora_weights == "corda":
+            values["corda_config"] = {"corda_method": "ipm", **(self.corda_config or {})}
+        if self.init_lora_weights == "loftq":
+            values["init_lora_weights"] = True
+        return values
+
     @field_validator("modules_to_save")
     @classmethod
     def _saved_readable(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -96,7 +109,8 @@ class LoraConfig(RankConfig):
     def _known_start(cls, value: bool | str) -> bool | str:
         if isinstance(value, str) and not re.match(STARTS, value):
             raise ValueError(
-                "accepted: true, false, gaussian, orthogonal, pissa, pissa_niter_[number of iterations], olora"
+                "accepted: true, false, gaussian, orthogonal, pissa, pissa_niter_[number of iterations], olora, corda, "
+                "loftq"
             )
         return value
 
@@ -107,18 +121,20 @@ class LoraConfig(RankConfig):
             raise ValueError("lora_bias=true does not go with use_dora=true")
         if self.lora_bias and isinstance(self.init_lora_weights, str):
             raise ValueError("lora_bias=true needs init_lora_weights true or false")
+        if self.corda_config and self.init_lora_weights != "corda":
+            raise ValueError("corda_config needs init_lora_weights=corda")
         if self.alora_invocation_tokens == ():
             raise ValueError("alora_invocation_tokens is empty; need the ids of at least one token")
         if self.alora_invocation_tokens:
             everywhere = {
                 "bias": self.bias != "none",
-                "init_lora_weights": self.rewrites_base,
+                "init_lora_weights": self.saves_difference,
                 "modules_to_save": bool(self.modules_to_save),
                 "use_dora": self.use_dora,
             }
             for name in (name for name, given in everywhere.items() if given):
                 raise ValueError(f"alora_invocation_tokens does not go with {name}, which would act on every token")
-        if self.rewrites_base:
+        if self.saves_difference:
             patterns = self.use_rslora and (self.rank_pattern or self.alpha_pattern)
             others = {
                 "bias": self.bias != "none",

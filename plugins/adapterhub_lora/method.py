@@ -31,10 +31,13 @@ from adapterhub import (
 )
 from adapterhub.method import BaseWeights, ModuleKind
 from adapterhub_lora.config import LoraConfig
-from adapterhub_lora.training import check_rewriting, check_saved, check_whole
+from adapterhub_lora.training import check_saved, check_start, check_whole
 
 if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
     from torch import Tensor
+
+    from adapterhub.method_training import TrainingBase
 
 TARGETS: tuple[ModuleKind, ...] = ("linear", "conv1d", "embedding")
 NAMES = {
@@ -76,16 +79,27 @@ class Lora(Method[LoraConfig]):
         return sites
 
     def check_training(self, config: LoraConfig, shape: BaseShape, quantization: str) -> None:
-        """Every name matches something, and a start that rewrites the base can be converted."""
+        """Every name matches something, and a start that is not nothing can be converted."""
         config.check_names(shape, kinds=TARGETS)
         check_saved(config, shape, TARGETS)
-        if config.rewrites_base:
-            check_rewriting(config, self.sites(config, shape), shape, quantization)
+        if config.saves_difference:
+            check_start(config, self.sites(config, shape), shape, quantization)
         elif quantization != "none":
             check_whole(self.sites(config, shape), shape, quantization)
 
-    def rewrites_base(self, config: LoraConfig) -> bool:
-        return config.rewrites_base
+    def attach(self, config: LoraConfig, peft_config: PeftConfig, base: TrainingBase) -> PeftModel:
+        """PEFT's own, but for the starts that take a look at the run's examples or at the original weights."""
+        from adapterhub_lora import starts
+
+        if config.init_lora_weights == "corda":
+            return starts.corda(peft_config, base)
+        adapted = super().attach(config, peft_config, base)
+        if config.init_lora_weights == "loftq":
+            starts.loftq(adapted, base)
+        return adapted
+
+    def saves_difference(self, config: LoraConfig) -> bool:
+        return config.saves_difference
 
     def bind(self, config: LoraConfig, site: Site, p: Params, base: BaseWeights) -> Params:
         """All of a site in few tensors: y' = scale * y + B(A x) + shift, or the module's own weight."""

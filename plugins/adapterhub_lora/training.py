@@ -1,10 +1,11 @@
 """What a new LoRA adapter may not start with, though a saved one may say it.
 
 A list that names modules the base does not have is usual in a saved file and a slip in a new one.
-PiSSA and OLoRA start by taking the update's first value out of the base's weights: what was trained
-is saved as the difference to it, which needs both on the original base.
+PiSSA, OLoRA and CorDA start by taking the update's first value out of the base's weights, LoftQ with
+what they lost to nf4: what was trained is saved as the difference to it, for the original base.
 
-Sources: Meng et al. 2024, "PiSSA" (arXiv:2404.02948); Büyükakyüz 2024, "OLoRA" (arXiv:2406.01775).
+Sources: Meng et al. 2024, "PiSSA" (arXiv:2404.02948); Büyükakyüz 2024, "OLoRA" (arXiv:2406.01775);
+for the others `starts`.
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ def check_whole(sites: Iterable[Site], shape: BaseShape, quantization: str) -> N
             )
 
 
-def check_rewriting(config: LoraConfig, sites: Iterable[Site], shape: BaseShape, quantization: str) -> None:
-    """Raises ConfigError where a start that rewrites the base could not be undone to the bit of its effect."""
+def check_start(config: LoraConfig, sites: Iterable[Site], shape: BaseShape, quantization: str) -> None:
+    """Raises ConfigError where the difference to a start could not be saved, or there is no such start."""
     start = f"{config.init_lora_weights!r}"
-    if quantization != "none":
+    if config.init_lora_weights == "loftq":
+        if quantization != "nf4":
+            raise _refused("init_lora_weights", f"{start} makes up for what nf4 loses and needs quantization=nf4")
+    elif quantization != "none":
         raise _refused("init_lora_weights", f"{start} rewrites the base and needs it floating (quantization=none)")
     for site in sites:
         module = shape.modules[site.module]

@@ -1,0 +1,79 @@
+"""What a method may do about its training, beside its mathematics.
+
+Each function has a default, which most methods keep. In the order of a run: `scheduled` before the
+base is loaded, `attach`, then for every step `extra_loss` and `stepped`; `saves_difference` decides
+what is saved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from torch import Tensor
+
+
+class TrainingBase(Protocol):
+    """The base of a run, before it has the adapter: what a start may be computed from."""
+
+    @property
+    def model(self) -> Any:
+        """The frozen transformers model, in eval mode."""
+
+    @property
+    def targets(self) -> list[str]:
+        """The modules that the adapter's plan acts on, by their names in the model."""
+
+    def weight(self, module: str) -> Tensor:
+        """A linear module's weight as the base computes with it, dequantized: fp32 [out, in]."""
+
+    def original(self, module: str) -> Tensor:
+        """The same weight as the base's files have it: fp32 [out, in], on the CPU.
+
+        Raises BaseNotFoundError when they have it under another name.
+        """
+
+    def see_examples(self) -> None:
+        """Run the model over some of the training examples, a few hundred at most, one in each call."""
+
+
+C = TypeVar("C")
+
+
+class MethodTraining(Generic[C]):
+    """The part of `Method` that is called while it trains."""
+
+    def scheduled(self, config: C, steps: int) -> C:
+        """The options of a run of so many optimizer steps, where some follow from their number.
+
+        Raises ConfigError naming an option that does not go with it.
+        """
+        return config
+
+    def attach(self, config: C, peft_config: PeftConfig, base: TrainingBase) -> PeftModel:
+        """A new adapter on `base.model`.
+
+        For a method of PEFT's whose first values take more than PEFT's config. What it leaves on the
+        base's modules is taken off them at the end of the run. Raises ConfigError naming the option
+        that asks for what cannot be computed.
+        """
+        from peft import get_peft_model
+
+        adapted: PeftModel = get_peft_model(base.model, peft_config)
+        return adapted
+
+    def saves_difference(self, config: C) -> bool:
+        """Whether the adapter starts as something other than nothing on the base's original weights.
+
+        What is saved is then the difference to its start, as PEFT converts it. A start may rewrite
+        weights that the base holds floating; they are put back.
+        """
+        return False
+
+    def extra_loss(self, config: C, model: PeftModel) -> Tensor | None:
+        """A term of the method's own, a scalar, added to the mean loss of each step; never in the validation loss."""
+        return None
+
+    def stepped(self, config: C, model: PeftModel, step: int) -> None:
+        """Called after optimizer step `step`, counted from 1, while its gradients are still there."""
