@@ -33,7 +33,6 @@ RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}, 1),
     ("bottleneck", {"placement": "pfeiffer"}, 1),
     ("bottleneck", {"placement": "parallel", "reduction_factor": 2, "scaling": 4}, 1),
-    ("adalora", {"init_r": 4}, 4),
     ("ia3", {}, 10),
     ("vera", {"r": 16}, 4),
     ("prompt_tuning", {"num_virtual_tokens": 5}, 1),

@@ -26,7 +26,10 @@ from adapterhub.testing import save_tiny_llama
 from adapterhub.testing.equality import greedy, recording_engine, run, teacher_forced
 from adapterhub.train import TrainConfig
 from adapterhub.train.attach import attached
+from adapterhub.train.dataset import read_dataset
+from adapterhub.train.examples import encode
 from adapterhub.train.job import TrainJob
+from adapterhub.train.response_loss import mean_loss
 
 pytestmark = PEFT_SAYS
 
@@ -172,6 +175,11 @@ def test_loftq_is_saved_for_the_original_base(nf4: BaseModel, bases: dict[str, P
     with recording_engine(served, {request.adapter: replace(result.adapter, digest=request.adapter)}) as (engine, seen):
         row = run(engine, seen, [request])[0]
     torch.testing.assert_close(row.logits, teacher_forced(reference, request, row), atol=1e-4, rtol=0)
+    assert result.adapter.provenance is not None
+    pairs = read_dataset(tmp_path / "colors.jsonl")
+    examples = encode(pairs, served.tokenizer, result.adapter.provenance.prompt_format, max_length=64)
+    bare, adapted = (mean_loss(m, examples, batch_size=24, device=served.device) for m in (served.model, reference))
+    assert adapted < 0.95 * bare
 
 
 def test_loftq_that_learned_nothing_changes_nothing_on_the_original_base(nf4: BaseModel, tmp_path: Path) -> None:
