@@ -243,8 +243,16 @@ class Method(ABC, Generic[C]):
         """Whether PEFT starts by changing the base's weights; the adapter is saved for the original ones."""
         return False
 
+    def as_saved(self, config: C) -> C:
+        """The options that an adapter trained with `config` is saved with, where its tensors' shapes differ."""
+        return config
+
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
-        """What the other functions get as `p` when serving: derived tensors, made once at load."""
+        """What the other functions get as `p` when serving: derived tensors, made once at load.
+
+        It also runs on the meta device, to count their bytes before there is a weight: what looks at
+        values, such as `bool(x.any())`, must not where `x.is_meta`.
+        """
         return p
 
     def pre(self, config: C, p: Params, x: Tensor) -> Tensor:

@@ -51,5 +51,6 @@ class WeightsView:
         return self._row_norms[module]
 
     def embed_scale(self, module: str) -> float:
-        """What an embedding multiplies the rows of its table by, as Gemma's does; else 1."""
-        return float(getattr(self._modules[module], "embed_scale", 1.0))
+        """What an embedding multiplies the rows of its table by, as Gemma's does; 1 where it has no value."""
+        scale = getattr(self._modules[module], "embed_scale", 1.0)
+        return 1.0 if isinstance(scale, Tensor) and scale.is_meta else float(scale)

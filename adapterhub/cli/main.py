@@ -23,6 +23,7 @@ VERBS = (
     "demo",
     "generate",
     "ls",
+    "plan",
     "plugins",
     "show",
     "train",

@@ -1,11 +1,15 @@
-"""An adapter in memory, ready to run."""
+"""An adapter in memory, ready to run.
+
+Nothing here looks at a value, so an adapter can be bound on the meta device too: that is how its
+bytes are known before it exists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,10 +24,29 @@ from adapterhub.errors import (
     PluginError,
     UnsupportedAdapterError,
 )
-from adapterhub.method import Method, MethodConfig, Params, Plan, Site
+from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.plugins import Methods
 
 EXACT = (torch.float32, torch.float64)
+
+
+class Ground(Protocol):
+    """What an adapter is bound to: a loaded base, or one without weights. All as in `BaseModel`."""
+
+    @property
+    def shape(self) -> BaseShape: ...
+
+    @property
+    def weights(self) -> BaseWeights: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def compute_dtype(self) -> torch.dtype: ...
+
+    @property
+    def row_dtype(self) -> torch.dtype: ...
 
 
 class BoundSite(NamedTuple):
@@ -33,6 +56,15 @@ class BoundSite(NamedTuple):
     params: Params
     dtype: torch.dtype
     """What its rows are computed in."""
+
+
+class Bound(NamedTuple):
+    """All sites of one adapter, as in `ResidentAdapter`."""
+
+    modules: Mapping[str, BoundSite]
+    prompt: Tensor | None
+    kv: Tensor | None
+    nbytes: int
 
 
 @dataclass(eq=False)
@@ -80,17 +112,39 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
     try:
         method = methods.for_peft_type(adapter.peft_type)
-        with _blamed_on(method):
+        with blamed_on(method):
             config = method.Config.from_peft(adapter.config, where="its config")
             plan = method.plan(config, base.shape)
     except (ConfigError, UnsupportedAdapterError) as error:
         raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
+    bound = bind_sites(method, config, plan, tensors, base)
+    changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
+    return ResidentAdapter(
+        digest=adapter.digest,
+        method=method,
+        config=config,
+        modules=bound.modules,
+        prompt=bound.prompt,
+        kv=bound.kv,
+        virtual_tokens=plan.virtual_tokens,
+        nbytes=bound.nbytes,
+        kv_digest=adapter.digest if changes_kv else "",
+    )
+
+
+def bind_sites(
+    method: Method[Any], config: MethodConfig, plan: Plan, tensors: Mapping[str, Tensor], base: Ground
+) -> Bound:
+    """Bind and place `tensors`, named as on disk, at every site of `plan`.
+
+    Raises PluginError when the method raises or gives what cannot be placed; errors of our tree pass.
+    """
     modules: dict[str, BoundSite] = {}
     prompt = kv = None
     for site, params in _by_site(tensors, plan, base):
-        with _blamed_on(method):
+        with blamed_on(method):
             bound = method.bind(config, site, params, base.weights)
             if site.kind == "prompt":
                 width = (plan.virtual_tokens, base.shape.hidden_size)
@@ -103,30 +157,24 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
                 modules[site.module] = BoundSite(site, bound, _dtype(bound, base))
     held = [tensor for bound in modules.values() for tensor in bound.params.values()]
     held += [] if prompt is None else [prompt]
-    nbytes = sum({tensor.data_ptr(): tensor.nbytes for tensor in held}.values())
-    nbytes += plan.virtual_tokens * _kv_bytes(base)
-    changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in modules)
-    return ResidentAdapter(
-        digest=adapter.digest,
-        method=method,
-        config=config,
-        modules=modules,
-        prompt=prompt,
-        kv=kv,
-        virtual_tokens=plan.virtual_tokens,
-        nbytes=nbytes,
-        kv_digest=adapter.digest if changes_kv else "",
-    )
+    return Bound(modules, prompt, kv, _nbytes(held) + plan.virtual_tokens * _kv_bytes(base))
 
 
-def _kv_bytes(base: BaseModel) -> int:
+def _nbytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes that tensors keep in memory; what several of them are views of counts once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    # Told apart by their own address: that of the content is 0 on the meta device.
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
+
+
+def _kv_bytes(base: Ground) -> int:
     """Bytes of one position's keys and values in all layers."""
     shape = base.shape
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
 
 
 @contextmanager
-def _blamed_on(method: Method[Any]) -> Iterator[None]:
+def blamed_on(method: Method[Any]) -> Iterator[None]:
     """Whatever a plugin raises becomes an error that names it; errors of our tree pass."""
     try:
         yield
@@ -136,7 +184,7 @@ def _blamed_on(method: Method[Any]) -> Iterator[None]:
         raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
 
 
-def _dtype(bound: Params, base: BaseModel) -> torch.dtype:
+def _dtype(bound: Params, base: Ground) -> torch.dtype:
     """What a site's rows are computed in: as its first tensor of floating numbers."""
     return next((tensor.dtype for tensor in bound.values() if tensor.is_floating_point()), base.compute_dtype)
 
@@ -148,7 +196,7 @@ def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, 
     return tensor
 
 
-def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: BaseModel) -> list[tuple[Site, Params]]:
+def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: Ground) -> list[tuple[Site, Params]]:
     """The adapter's tensors, by the plan's sites.
 
     Tensors saved in 16 bits are computed in fp32, as PEFT does when it loads them

@@ -9,6 +9,7 @@ from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
+from transformers import PreTrainedModel
 
 from adapterhub.base import BaseModel
 from adapterhub.peft import SiteTuner
@@ -23,24 +24,13 @@ def attached(base: BaseModel, config: PeftConfig, *, rewritten: Collection[str] 
     that the adapter's start rewrites, and the base's own biases where they learn.
     """
     model: Any = base.model
-    chosen: Any = config
-    if getattr(chosen, "tokenizer_name_or_path", None):  # PEFT reads it where virtual tokens start as a text
-        chosen.tokenizer_name_or_path = base.tokenizer.name_or_path
     use_cache = model.config.use_cache
     children = {module: list(module.named_children()) for module in model.modules()}
     own = list(model.parameters())
     kept = {weight: weight.data.clone() for name in rewritten for weight in model.get_submodule(name).parameters()}
     adapted: Any = None
     try:
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
-            warnings.filterwarnings("ignore", "fan_in_fan_out is set to (False|True) but the target module")
-            # Its notes on merging, which is never done here.
-            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
-            warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer")
-            adapted = get_peft_model(model, config)
+        adapted = wrap(model, config, base.tokenizer.name_or_path)
         kept |= {parameter: parameter.data.clone() for parameter in own if parameter.requires_grad}
         yield adapted
     finally:
@@ -54,6 +44,23 @@ def attached(base: BaseModel, config: PeftConfig, *, rewritten: Collection[str] 
             weight.grad = None
         model.config.use_cache = use_cache
         model.eval().requires_grad_(False)
+
+
+def wrap(model: PreTrainedModel, config: PeftConfig, tokenizer: str) -> PeftModel:
+    """A fresh adapter of `config` on `model`, on the model's device; `tokenizer` is where the base's own lies."""
+    chosen: Any = config
+    if getattr(chosen, "tokenizer_name_or_path", None):  # PEFT reads it where virtual tokens start as a text
+        chosen.tokenizer_name_or_path = tokenizer
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to (False|True) but the target module")
+        # Its notes on merging, which is never done here.
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+        warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer")
+        adapted: PeftModel = get_peft_model(model, config)
+        return adapted
 
 
 def _put_back(children: dict[nn.Module, list[tuple[str, nn.Module]]]) -> None:

@@ -1,0 +1,64 @@
+"""The tensors that training an adapter would hold, counted on the meta device."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from typing import NamedTuple
+
+from peft import PeftModel
+from torch import nn
+
+from adapterhub.base import EmptyBase, load_tokenizer
+from adapterhub.method import Plan
+from adapterhub.peft import peft_config
+from adapterhub.train.attach import wrap
+from adapterhub.train.choice import Choice
+
+FP32 = 4
+
+
+class Trained(NamedTuple):
+    """What one run trains."""
+
+    sizes: list[int]
+    """Values of each tensor that learns."""
+    held_bytes: int
+    """Bytes beside the base: the adapter's tensors, and the base's own where they are kept to be put back."""
+    model: PeftModel | None = None
+    """The adapter on the base; None where there is none, or where it cannot be made without values."""
+
+    def layer(self, name: str) -> nn.Module | None:
+        """Module `name` of the base with what is trained there; None where it cannot be told."""
+        try:
+            return None if self.model is None else self.model.get_base_model().get_submodule(name)
+        except AttributeError:  # another site is around it
+            return None
+
+
+def trained(choice: Choice, plan: Plan, base: EmptyBase) -> Trained:
+    """What PEFT makes of the base, tensor by tensor: some methods train more than they save.
+
+    A start that rewrites the base needs values and cannot be made here. It trains what is in its plan.
+    """
+    if choice.method.rewrites_base(choice.options):
+        sizes = [math.prod(shape) for shape in plan.shapes().values()]
+        rewritten = [base.shape.modules[site.module] for site in plan.sites]
+        kept = sum(module.in_features * module.out_features for module in rewritten)
+        return Trained(sizes, FP32 * sum(sizes) + base.compute_dtype.itemsize * kept)
+    model = deepcopy(base.model).requires_grad_(False)
+    of_base = {*model.parameters(), *model.buffers()}
+    config = peft_config(choice.method, choice.options)
+    if getattr(config, "tokenizer_name_or_path", None):
+        load_tokenizer(base.folder.path)  # to refuse as training does
+    adapted = wrap(model, config, str(base.folder.path))
+    learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    beside = [tensor for tensor in (*adapted.parameters(), *adapted.buffers()) if tensor not in of_base]
+    put_back = [parameter for parameter in learning if parameter in of_base]
+    held = sum(parameter.nbytes for parameter in (*beside, *put_back))
+    return Trained([parameter.numel() for parameter in learning], held, adapted)
+
+
+def all_of(base: EmptyBase) -> Trained:
+    """Every weight of the base, and nothing beside it."""
+    return Trained([parameter.numel() for parameter in base.model.parameters()], 0)
