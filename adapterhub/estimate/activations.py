@@ -37,6 +37,7 @@ from adapterhub.method import ModuleShape, Plan, Site
 
 FP32 = 4
 LOGIT_TENSORS = 3
+"""Tensors over the vocabulary at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,6 @@ class Activations:
     """By all layers where only their inputs are kept, and in front of the head."""
     logits: int
     """The loss's tensors over the vocabulary, where all tokens but one are of the response."""
-
-    def kept(self, checkpointed: bool) -> int:
-        return self.checkpoints if checkpointed else self.layers
 
 
 def activations(base: EmptyBase, batch: Batch, plan: Plan | None, sites: Mapping[str, SiteMemory]) -> Activations:

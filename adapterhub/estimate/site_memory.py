@@ -9,8 +9,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from adapterhub.engine.resident_adapter import BoundSite
-from adapterhub.errors import PluginError
+from adapterhub.engine.resident_adapter import BoundSite, blamed_on
 from adapterhub.method import BaseShape, Method, MethodConfig
 
 LEAVES = ("linear", "conv1d", "embedding")
@@ -43,10 +42,8 @@ def site_memory(
             return _kept(lambda: layer(x), x, (*layer.parameters(), *layer.buffers()))
         except Exception:  # noqa: BLE001, S110  PEFT's layers were never meant to run without values
             pass
-    try:
+    with blamed_on(method):
         return _of_method(method, config, bound, x, shape.modules[bound.site.module].out_features)
-    except Exception as error:
-        raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
 
 
 def _of_method(method: Method[Any], config: MethodConfig, bound: BoundSite, x: Tensor, out_features: int) -> SiteMemory:

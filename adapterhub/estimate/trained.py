@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import nn
 
 from adapterhub.base import EmptyBase, load_tokenizer
+from adapterhub.engine.resident_adapter import blamed_on
 from adapterhub.method import Plan
 from adapterhub.peft import peft_config
 from adapterhub.train.attach import wrap
@@ -40,6 +41,7 @@ def trained(choice: Choice, plan: Plan, base: EmptyBase) -> Trained:
     """What PEFT makes of the base, tensor by tensor: some methods train more than they save.
 
     A start that rewrites the base needs values and cannot be made here. It trains what is in its plan.
+    Raises PluginError when the method cannot be made, and BaseNotFoundError without a tokenizer that it needs.
     """
     if choice.method.rewrites_base(choice.options):
         sizes = [math.prod(shape) for shape in plan.shapes().values()]
@@ -51,7 +53,8 @@ def trained(choice: Choice, plan: Plan, base: EmptyBase) -> Trained:
     config = peft_config(choice.method, choice.options)
     if getattr(config, "tokenizer_name_or_path", None):
         load_tokenizer(base.folder.path)  # to refuse as training does
-    adapted = wrap(model, config, str(base.folder.path))
+    with blamed_on(choice.method):
+        adapted = wrap(model, config, str(base.folder.path))
     learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     beside = [tensor for tensor in (*adapted.parameters(), *adapted.buffers()) if tensor not in of_base]
     put_back = [parameter for parameter in learning if parameter in of_base]

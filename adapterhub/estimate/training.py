@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapterhub.base import EmptyBase
-from adapterhub.estimate.activations import Activations
+from adapterhub.estimate.activations import LOGIT_TENSORS, Activations
 from adapterhub.estimate.result import Training
 from adapterhub.estimate.trained import Trained
 
@@ -36,17 +36,18 @@ def training(
 def _above(kept: Activations, gradients: int, table: int, *, checkpointed: bool, tied: bool) -> int:
     """The most a step holds above weights and optimizer, whose gradients are freed before the next step.
 
-    Between these moments what is kept falls and gradients rise, by one layer at a time.
+    Between these moments what is kept falls and gradients rise, layer by layer:
 
-        the loss           everything kept, and its tensors over the vocabulary
-        the head learns    everything kept, the logits' gradient and the head's
-        the last layer     all gradients but its own at most, and what that layer kept
-        the table learns   all gradients, and with a tied head the table's before it is added
+        the loss              everything kept, and its tensors over the vocabulary
+        the head's gradient   everything kept, the logits' gradient, and the head's own where it learns
+        the last layer        everything kept and, with checkpoints, that layer computed again
+        the end               all gradients, and what the first layer kept, or a tied table's own gradient
+                              before it is added to the head's
     """
     below = kept.checkpoints if checkpointed else kept.layers
-    again = kept.layer if checkpointed else 0
     return max(
         below + kept.logits,
-        below + table + max(again, kept.logits // 3 if table else 0),
+        below + kept.logits // LOGIT_TENSORS + table,
+        below + table + (kept.layer if checkpointed else 0),
         gradients + max(kept.layer, table if tied else 0),
     )
