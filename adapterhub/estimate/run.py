@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 
 from adapterhub.base import EmptyBase, Quantization
-from adapterhub.engine.resident_adapter import Bound, bind_sites
+from adapterhub.engine.resident_adapter import bind_sites
 from adapterhub.errors import ConfigError
 from adapterhub.estimate.activations import Batch, activations
 from adapterhub.estimate.config import EstimateConfig
@@ -71,12 +71,10 @@ def _full(config: EstimateConfig, base: EmptyBase) -> Training:
 def _adapters(config: EstimateConfig, choice: Choice, plan: Plan, run: Trained, base: EmptyBase) -> Iterator[Training]:
     """Of the adapter, in every way that its method can be trained."""
     batch = _batch(config, plan, base)
-    bound = _bound(choice, plan, base)
     sites = {
-        name: site_memory(
-            choice.method, choice.options, bound_site, base.shape, batch.rows, run.layer(bound_site.site.module)
-        )
-        for name, bound_site in bound.modules.items()
+        site.module: site_memory(choice.method, choice.options, site, base, batch.rows, run.layer(site.module))
+        for site in plan.sites
+        if site.kind == "module"
     }
     for way in _ways(choice):
         held = base.held_as(way.quantization or "none")
@@ -106,12 +104,8 @@ def _batch(config: EstimateConfig, plan: Plan, base: EmptyBase) -> Batch:
     return Batch(config.batch_size, tokens, embedded=embedded, cached=plan.virtual_tokens - embedded)
 
 
-def _bound(choice: Choice, plan: Plan, base: EmptyBase) -> Bound:
-    """The adapter in the engine, bound as a real one is."""
-    tensors = {key: torch.empty(size, device=base.device) for key, size in plan.shapes().items()}
-    return bind_sites(choice.method, choice.options, plan, tensors, base)
-
-
 def _resident(saved: Choice, file: Plan, base: EmptyBase) -> Resident:
-    nbytes = _bound(saved, file, base).nbytes
+    """Of the adapter in the engine, bound as a real one is."""
+    tensors = {key: torch.empty(size, device=base.device) for key, size in file.shapes().items()}
+    nbytes = bind_sites(saved.method, saved.options, file, tensors, base).nbytes
     return Resident(nbytes, GIB // nbytes)

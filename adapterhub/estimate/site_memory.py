@@ -9,8 +9,9 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from adapterhub.engine.resident_adapter import BoundSite, blamed_on
-from adapterhub.method import BaseShape, Method, MethodConfig
+from adapterhub.base import EmptyBase
+from adapterhub.engine.resident_adapter import blamed_on
+from adapterhub.method import Method, MethodConfig, Site
 
 LEAVES = ("linear", "conv1d", "embedding")
 """Kinds of modules that can run by themselves."""
@@ -26,14 +27,14 @@ class SiteMemory(NamedTuple):
 
 
 def site_memory(
-    method: Method[Any], config: MethodConfig, bound: BoundSite, shape: BaseShape, rows: int, layer: nn.Module | None
+    method: Method[Any], config: MethodConfig, site: Site, base: EmptyBase, rows: int, layer: nn.Module | None
 ) -> SiteMemory:
-    """Of `rows` rows that pass `layer`, one module of the base with the adapter that is trained on it.
+    """Of `rows` rows that pass `layer`, the site's module with the adapter that is trained on it.
 
-    Where there is none, or where it asks for values, the method's own mathematics stands for it, with
-    what was bound. Raises PluginError when that raises.
+    Where there is none, or where it asks for values, the method's own mathematics stands for it,
+    without `bind`. Raises PluginError when that raises.
     """
-    tap = shape.modules[bound.site.tap or bound.site.module]
+    tap = base.shape.modules[site.tap or site.module]
     x = torch.empty(1, rows, dtype=torch.long, device="meta")
     if tap.kind != "embedding":
         x = _learning(torch.empty(1, rows, tap.in_features, device="meta"))
@@ -43,18 +44,19 @@ def site_memory(
         except Exception:  # noqa: BLE001, S110  PEFT's layers were never meant to run without values
             pass
     with blamed_on(method):
-        return _of_method(method, config, bound, x, shape.modules[bound.site.module].out_features)
+        return _of_method(method, config, site, base, x)
 
 
-def _of_method(method: Method[Any], config: MethodConfig, bound: BoundSite, x: Tensor, out_features: int) -> SiteMemory:
-    p = {name: _learning(tensor) for name, tensor in bound.params.items()}
+def _of_method(method: Method[Any], config: MethodConfig, site: Site, base: EmptyBase, x: Tensor) -> SiteMemory:
+    fresh = {name: torch.empty(param.shape, device="meta") for name, param in site.params.items() if not param.optional}
+    p = {name: _learning(tensor) for name, tensor in method.bind(config, site, fresh, base.weights).items()}
     rows = x[0]
-    y = _learning(torch.empty(len(rows), out_features, device="meta"))
+    y = _learning(torch.empty(len(rows), base.shape.modules[site.module].out_features, device="meta"))
 
     def compute() -> list[Tensor]:
-        if bound.site.replaces:
+        if site.replaces:
             return [method.replace(config, p, rows)]
-        before = [] if bound.site.tap else [method.pre(config, p, rows)]
+        before = [] if site.tap else [method.pre(config, p, rows)]
         return [*before, method.post(config, p, rows, y)]
 
     return _kept(compute, x, p.values())
