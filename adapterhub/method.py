@@ -274,11 +274,16 @@ class Method(MethodTraining[C], ABC, Generic[C]):
         Raises ConfigError naming the option that would have no effect, or no adapter to save.
         """
 
+    def as_saved(self, config: C) -> C:
+        """The options that an adapter trained with `config` is saved with, where its tensors' shapes differ."""
+        return config
+
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
         """What the other functions get as `p` when serving: derived tensors, made once at load.
 
         Called for the `shared` site first; what it gives is in the `p` of all other sites, beside
-        their own.
+        their own. It also runs on the meta device, to count their bytes before there is a weight: what
+        looks at values, such as `bool(x.any())`, must not where `x.is_meta`.
         """
         return p
 

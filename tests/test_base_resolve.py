@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from adapterhub.base import BaseModel, base_digest, cache_folder, read_base, resolve_base, smollm2
+from adapterhub.base import BaseModel, EmptyBase, base_digest, cache_folder, read_base, resolve_base, smollm2
 from adapterhub.errors import BaseNotFoundError, UnavailableError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -120,6 +120,14 @@ def test_a_hub_model_is_downloaded_at_its_commit_without_pickle(ref: str, commit
     assert (base.id, base.revision) == ("org/tiny", commit)
     assert (base.path / "model.safetensors").is_file()
     assert not (base.path / "pytorch_model.bin").exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_weights_stay_on_the_hub_until_they_are_wanted() -> None:
+    empty = EmptyBase.read("org/tiny@v1")
+    assert (empty.folder.id, empty.folder.revision) == ("org/tiny", COMMIT)
+    assert not (empty.folder.path / "model.safetensors").exists()
+    assert (resolve_base("org/tiny@v1").path / "model.safetensors").is_file()
 
 
 def test_a_downloaded_model_needs_no_hub(hub: ThreadingHTTPServer) -> None:

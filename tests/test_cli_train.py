@@ -62,7 +62,7 @@ def test_json_says_what_came_of_it(tiny_base: Path, data: Path) -> None:
     ("words", "code", "message"),
     [
         (("--method", "lola"), 3, "unknown method 'lola'; did you mean 'lora'? (known: adalora, beft, "),
-        (("-o", "rank=8"), 2, "method lora: unknown option 'rank' (known: alpha_pattern, bias, "),
+        (("-o", "rank=8"), 2, "method lora: unknown option 'rank' (known: alora_invocation_tokens, "),
         (("-o", "r=0"), 2, "method lora: r: Input should be greater than or equal to 1 (given: 0)"),
         (("-o", "r"), 2, "option: 'r' is not KEY=VALUE"),
         (("--learning-rate", "fast"), 2, "train: learning_rate: Input should be a valid number"),

@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
     {"base"},
     {"peft"},
     {"train", "engine", "client"},
-    {"evaluate", "testing"},
+    {"estimate", "evaluate", "testing"},
     {"demo"},
     {"cli"},
     {"server"},

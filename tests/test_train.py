@@ -175,9 +175,7 @@ def test_what_is_wrong_is_named_before_the_base_is_loaded(folder: Path, data: Pa
 
     (folder / "model.safetensors").rename(folder / "hidden")
     try:
-        with pytest.raises(
-            MethodNotFoundError, match=r"unknown method 'lola'; did you mean 'lora'\? \(known: adalora"
-        ):
+        with pytest.raises(MethodNotFoundError, match=r"unknown method 'lola'; did you mean 'lora'\? \(known: adalora"):
             attempt(method="lola")
         with pytest.raises(
             ConfigError, match=r"method lora: unknown option 'rank'.*known: alpha_pattern, bias, corda_config, "

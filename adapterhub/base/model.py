@@ -51,13 +51,8 @@ class BaseModel:
 
     @property
     def row_dtype(self) -> torch.dtype:
-        """What computes rows outside the base's linear layers when serving: attention and adapters.
-
-        On the CPU's int8 base fp64, rounded once to fp32: the sums of a row's neighbours change how a
-        matmul is blocked and so its last bit, and rounding to int8 turns a last bit into whole units.
-        With it a row is the same to the bit in any batch.
-        """
-        return torch.float64 if self.quantization == "int8" and self.device.type == "cpu" else torch.float32
+        """What computes rows outside the base's linear layers when serving: attention and adapters."""
+        return row_dtype(self.quantization, self.device)
 
     @classmethod
     def load(cls, ref: str, *, quantization: Quantization | None = None, device: str | None = None) -> Self:
@@ -66,12 +61,12 @@ class BaseModel:
         By default on CUDA where there is one, as nf4 in bf16, else on the CPU, as int8 in fp32.
         Raises BaseNotFoundError, UnavailableError (the Hub), or ConfigError (device, quantization).
         """
-        place = _device(device)
+        place = device_of(device)
         chosen = _quantization(quantization, place)
-        dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
+        dtype = compute_dtype(place)
         folder, shape = read_base(ref)
         digest = base_digest(folder.path)
-        tokenizer = _load_tokenizer(folder.path)
+        tokenizer = load_tokenizer(folder.path)
         model = load_frozen(folder.path, shape, chosen, place, dtype)
         return cls(
             model=model,
@@ -94,7 +89,23 @@ def read_base(ref: str) -> tuple[BaseFolder, BaseShape]:
     return folder, read_shape(folder.path)
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What a base computes in: bf16 but on a CPU, where it loses to fp32."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def row_dtype(quantization: Quantization, device: torch.device) -> torch.dtype:
+    """What computes rows outside the linear layers of a base that is held so.
+
+    On the CPU's int8 base fp64, rounded once to fp32: the sums of a row's neighbours change how a
+    matmul is blocked and so its last bit, and rounding to int8 turns a last bit into whole units.
+    With it a row is the same to the bit in any batch.
+    """
+    return torch.float64 if quantization == "int8" and device.type == "cpu" else torch.float32
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a base's folder. Raises BaseNotFoundError when there is none that can be used."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -102,7 +113,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _device(name: str | None) -> torch.device:
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; by default CUDA where there is one. Raises ConfigError."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -39,20 +39,21 @@ def bitsandbytes_config(
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute_dtype,
-            llm_int8_skip_modules=[shape.lm_head, *(_ragged(shape) if device.type == "cpu" else [])],
+            llm_int8_skip_modules=left_floating(shape, device),
         )
     if quantization == "int8" and device.type != "cpu":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=[shape.lm_head])  # type: ignore[no-untyped-call]
     return None
 
 
-def _ragged(shape: BaseShape) -> list[str]:
-    """The linear layers that nf4 leaves floating on the CPU: a row of theirs is not a whole number of blocks.
+def left_floating(shape: BaseShape, device: torch.device) -> list[str]:
+    """The linear layers that nf4 leaves floating: the head, and on the CPU those whose rows are not whole blocks.
 
     bitsandbytes quantizes blocks of 64 across row ends, but its CPU kernel starts a block at every
     row when it dequantizes: such a layer would compute with other scales than it was quantized with.
     """
-    return [name for name in shape.linears if shape.modules[name].in_features % NF4_BLOCK]
+    ragged = [name for name in shape.linears if shape.modules[name].in_features % NF4_BLOCK]
+    return [shape.lm_head, *(ragged if device.type == "cpu" else [])]
 
 
 def quantize_int8(model: nn.Module) -> None:

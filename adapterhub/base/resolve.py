@@ -13,8 +13,9 @@ from adapterhub.errors import BaseNotFoundError, UnavailableError, did_you_mean
 ACCEPTED = f"the built-in {smollm2.NAME}, a folder with config.json, or a Hub id such as org/name or org/name@revision"
 
 HUB_REF = re.compile(r"(?P<id>[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})(@(?P<revision>[A-Za-z0-9_][\w./-]*))?")
-DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer*")
-"""Configs, weights, templates and tokenizers. Never pickle or code."""
+DOWNLOADED = ("*.json", "*.jinja", "*.txt", "tokenizer*")
+"""Configs, templates and tokenizers. Never pickle or code."""
+WEIGHTS = "*.safetensors"
 NOT_DOWNLOADED = ("*/*", "consolidated*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.py")
 """Subfolders and `consolidated` hold the same weights in other layouts."""
 
@@ -30,8 +31,8 @@ class BaseFolder:
     path: Path
 
 
-def resolve_base(ref: str) -> BaseFolder:
-    """The folder of base `ref`, downloaded or converted first where needed.
+def resolve_base(ref: str, *, weights: bool = True) -> BaseFolder:
+    """The folder of base `ref`, downloaded or converted first where needed; from the Hub its weights only if wanted.
 
     Raises BaseNotFoundError naming what is accepted, or UnavailableError when the Hub does not answer.
     """
@@ -41,7 +42,7 @@ def resolve_base(ref: str) -> BaseFolder:
     if path.is_dir():
         return _checked(BaseFolder(path.name, "", path))
     if (match := HUB_REF.fullmatch(ref)) and ".." not in ref:
-        return _checked(_download(match["id"], match["revision"]))
+        return _checked(_download(match["id"], match["revision"], weights))
     hint = did_you_mean(ref, [smollm2.NAME])
     raise BaseNotFoundError(f"no base model {ref!r}{hint} (accepted: {ACCEPTED})", resource=ref)
 
@@ -55,7 +56,7 @@ def _checked(folder: BaseFolder) -> BaseFolder:
     return folder
 
 
-def _download(repo: str, revision: str | None) -> BaseFolder:
+def _download(repo: str, revision: str | None, weights: bool) -> BaseFolder:
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
@@ -64,7 +65,7 @@ def _download(repo: str, revision: str | None) -> BaseFolder:
         path = snapshot_download(
             repo,
             revision=revision,
-            allow_patterns=list(DOWNLOADED),
+            allow_patterns=[*DOWNLOADED, *([WEIGHTS] if weights else [])],
             ignore_patterns=list(NOT_DOWNLOADED),
             # The library itself reads this when it is imported, which may have been long ago.
             endpoint=os.environ.get("HF_ENDPOINT"),

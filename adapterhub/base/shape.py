@@ -16,12 +16,19 @@ from adapterhub.method import BaseShape, ModuleKind, ModuleShape
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from transformers import PreTrainedModel
+
 ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
 MLP_NAMES = ("mlp", "feed_forward", "ffn")
 
 
 def read_shape(folder: Path) -> BaseShape:
-    """The shape of the causal language model in a folder, from `config.json` alone.
+    """The shape of the causal language model in a folder, from `config.json` alone. Raises as `read_empty`."""
+    return read_empty(folder)[1]
+
+
+def read_empty(folder: Path) -> tuple[PreTrainedModel, BaseShape]:
+    """The model in a folder on the meta device, every module of it and no value, and its shape.
 
     Raises BaseNotFoundError when the folder holds no config of a known, unquantized causal language model.
     """
@@ -30,8 +37,8 @@ def read_shape(folder: Path) -> BaseShape:
         if getattr(config, "quantization_config", None):
             raise ValueError("its weights are quantized already; need the floating model it was made from")
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-        return shape_of(model)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        return model, shape_of(model)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise BaseNotFoundError(f"{folder}: not a causal language model: {error}", resource=str(folder)) from None
 

@@ -58,8 +58,9 @@ class WeightsView:
         return self._row_norms[module]
 
     def embed_scale(self, module: str) -> float:
-        """What an embedding multiplies the rows of its table by, as Gemma's does; else 1."""
-        return float(getattr(self._modules[module], "embed_scale", 1.0))
+        """What an embedding multiplies the rows of its table by, as Gemma's does; 1 where it has no value."""
+        scale = getattr(self._modules[module], "embed_scale", 1.0)
+        return 1.0 if isinstance(scale, Tensor) and scale.is_meta else float(scale)
 
     def norm(self, module: str, x: Tensor, params: Params) -> Tensor:
         """What a norm gives for rows `x` [n, width] with `params` in place of its own weight and bias.

@@ -24,6 +24,7 @@ VERBS = (
     "generate",
     "ls",
     "methods",
+    "plan",
     "plugins",
     "show",
     "train",

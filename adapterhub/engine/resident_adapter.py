@@ -1,4 +1,8 @@
-"""An adapter in memory, ready to run."""
+"""An adapter in memory, ready to run.
+
+Nothing here looks at a value, so an adapter can be bound on the meta device too: that is how its
+bytes are known before it exists.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,11 +25,30 @@ from adapterhub.errors import (
     PluginError,
     UnsupportedAdapterError,
 )
-from adapterhub.method import Method, MethodConfig, Params, Plan, Site
+from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Op
 from adapterhub.plugins import Methods
 
 EXACT = (torch.float32, torch.float64)
+
+
+class Ground(Protocol):
+    """What an adapter is bound to: a loaded base, or one without weights. All as in `BaseModel`."""
+
+    @property
+    def shape(self) -> BaseShape: ...
+
+    @property
+    def weights(self) -> BaseWeights: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def compute_dtype(self) -> torch.dtype: ...
+
+    @property
+    def row_dtype(self) -> torch.dtype: ...
 
 
 class BoundSite(NamedTuple):
@@ -43,6 +66,15 @@ class BoundSite(NamedTuple):
         yield from self.params.values()
         if self.op is not None:
             yield from self.op.tensors()
+
+
+class Bound(NamedTuple):
+    """All sites of one adapter, as in `ResidentAdapter`."""
+
+    modules: Mapping[str, BoundSite]
+    prompt: Tensor | None
+    kv: Tensor | None
+    nbytes: int
 
 
 @dataclass(eq=False)
@@ -81,7 +113,7 @@ class ResidentAdapter:
 
         Raises PluginError when the method does.
         """
-        with _blamed_on(self.method):
+        with blamed_on(self.method):
             starts = self.method.starts(self.config, prompt_ids)
         if starts is None:
             return sys.maxsize
@@ -106,18 +138,40 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
                 f"method {method.name!r} is served on bases held as {', '.join(sorted(method.served_on))}, "
                 f"this one is {base.quantization}"
             )
-        with _blamed_on(method):
+        with blamed_on(method):
             config = method.Config.from_peft(adapter.config, where="its config")
             plan = method.plan(config, base.shape)
     except (ConfigError, UnsupportedAdapterError) as error:
         raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
+    bound = bind_sites(method, config, plan, tensors, base)
+    changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
+    return ResidentAdapter(
+        digest=adapter.digest,
+        method=method,
+        config=config,
+        modules=bound.modules,
+        prompt=bound.prompt,
+        kv=bound.kv,
+        virtual_tokens=plan.virtual_tokens,
+        nbytes=bound.nbytes,
+        kv_digest=adapter.digest if changes_kv else "",
+    )
+
+
+def bind_sites(
+    method: Method[Any], config: MethodConfig, plan: Plan, tensors: Mapping[str, Tensor], base: Ground
+) -> Bound:
+    """Bind and place `tensors`, named as on disk, at every site of `plan`.
+
+    Raises PluginError when the method raises or gives what cannot be placed; errors of our tree pass.
+    """
     bound_sites: dict[str, tuple[Site, Params]] = {}
     shared: Params = {}
     prompt = kv = None
     for site, params in _by_site(tensors, plan, base):
-        with _blamed_on(method):
+        with blamed_on(method):
             bound = method.bind(config, site, {**shared, **params}, base.weights)
             if site.kind == "shared":
                 shared = {name: _placed(tensor, site, base) for name, tensor in bound.items()}
@@ -130,39 +184,28 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
                 kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
             else:
                 bound_sites[site.module] = (site, bound)
-    with _blamed_on(method):
+    with blamed_on(method):
         modules = _modules(method, config, bound_sites, base)
     held = [tensor for bound in modules.values() for tensor in bound.tensors()]
     held += [] if prompt is None else [prompt]
-    nbytes = _nbytes(held) + plan.virtual_tokens * _kv_bytes(base)
-    changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in modules)
-    return ResidentAdapter(
-        digest=adapter.digest,
-        method=method,
-        config=config,
-        modules=modules,
-        prompt=prompt,
-        kv=kv,
-        virtual_tokens=plan.virtual_tokens,
-        nbytes=nbytes,
-        kv_digest=adapter.digest if changes_kv else "",
-    )
+    return Bound(modules, prompt, kv, _nbytes(held) + plan.virtual_tokens * _kv_bytes(base))
 
 
 def _nbytes(tensors: Iterable[Tensor]) -> int:
     """Bytes that tensors keep in memory; what several of them are views of counts once."""
     storages = [tensor.untyped_storage() for tensor in tensors]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    # Told apart by their own address: that of the content is 0 on the meta device.
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
-def _kv_bytes(base: BaseModel) -> int:
+def _kv_bytes(base: Ground) -> int:
     """Bytes of one position's keys and values in all layers."""
     shape = base.shape
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
 
 
 @contextmanager
-def _blamed_on(method: Method[Any]) -> Iterator[None]:
+def blamed_on(method: Method[Any]) -> Iterator[None]:
     """Whatever a plugin raises becomes an error that names it; errors of our tree pass."""
     try:
         yield
@@ -173,7 +216,7 @@ def _blamed_on(method: Method[Any]) -> Iterator[None]:
 
 
 def _modules(
-    method: Method[Any], config: MethodConfig, sites: Mapping[str, tuple[Site, Params]], base: BaseModel
+    method: Method[Any], config: MethodConfig, sites: Mapping[str, tuple[Site, Params]], base: Ground
 ) -> dict[str, BoundSite]:
     """The module sites, ready to run. Raises PluginError for an op that does not fit its module."""
     ops = method.ops(config, base.shape, sites, base.weights)
@@ -188,7 +231,7 @@ def _modules(
     return modules
 
 
-def _dtype(tensors: Iterable[Tensor], base: BaseModel) -> torch.dtype:
+def _dtype(tensors: Iterable[Tensor], base: Ground) -> torch.dtype:
     """What a site's rows are computed in: as its first tensor of floating numbers."""
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), base.compute_dtype)
 
@@ -200,7 +243,7 @@ def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, 
     return tensor
 
 
-def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: BaseModel) -> list[tuple[Site, Params]]:
+def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: Ground) -> list[tuple[Site, Params]]:
     """The adapter's tensors, by the plan's sites.
 
     Tensors saved in 16 bits are computed in fp32, as PEFT does when it loads them
@@ -214,7 +257,7 @@ def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: BaseModel) -> list
     return [(site, by_site[id(site)]) for site in plan.sites]
 
 
-def _placed(tensor: Tensor, site: Site, base: BaseModel) -> Tensor:
+def _placed(tensor: Tensor, site: Site, base: Ground) -> Tensor:
     """A site's tensor on the base's device, in the dtype it is computed in; whole numbers stay what they are."""
     if not tensor.is_floating_point():
         return tensor.to(base.device)

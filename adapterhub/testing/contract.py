@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, Provenance, read_folder
-from adapterhub.base import BaseModel
+from adapterhub.base import BaseModel, EmptyBase
 from adapterhub.engine import Engine
+from adapterhub.engine.resident_adapter import bind_sites, prepare
 from adapterhub.errors import BaseMismatchError, UnsupportedAdapterError
 from adapterhub.method import Method
 from adapterhub.testing.contract_case import NEIGHBOUR, OTHER, OWN, ContractCase
@@ -124,6 +125,14 @@ class MethodContract:
             for saved in (first, second)
         ]
         assert plans[0].shapes() == plans[1].shapes() == case.plan.shapes()
+
+    def test_its_resident_bytes_are_known_before_any_weight(self, case: ContractCase) -> None:
+        """`bind` runs without values: on the meta device, where nothing may ask for one."""
+        adapter = case.adapters[OWN]
+        resident = prepare(adapter, adapter.read_tensors(), case.methods, case.base)
+        empty = EmptyBase.read(str(case.base_folder))
+        tensors = {key: torch.empty(size, device=empty.device) for key, size in case.plan.shapes().items()}
+        assert bind_sites(self.method, case.config, case.plan, tensors, empty).nbytes == resident.nbytes
 
     def test_rows_do_not_see_each_other(self, case: ContractCase) -> None:
         for site in case.plan.sites:

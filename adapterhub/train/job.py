@@ -11,9 +11,9 @@ import torch
 from adapterhub.base import BaseModel, Quantization, read_base
 from adapterhub.errors import ConfigError
 from adapterhub.method import Method, MethodConfig
-from adapterhub.plugins import installed_methods
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import PromptFormat
+from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.dataset import Dataset, read_dataset
 from adapterhub.train.examples import Example, encode
@@ -45,10 +45,7 @@ class TrainJob:
 
         Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
         """
-        methods = installed_methods()
-        preset = methods.for_training(config.method)
-        method = methods.get(preset.method)
-        options = method.Config.load(config.options, where=f"method {method.name}")
+        preset, method, options = Choice.of(config.method, config.options)
         train, held_out = _read_sides(config)
         options = method.scheduled(options, _steps(config, len(train.pairs)))
         shape = read_base(config.base)[1] if base is None else base.shape

@@ -26,11 +26,8 @@ def planned(config: PeftConfig, shape: BaseShape) -> tuple[dict[str, Param], lis
 
     Where PEFT computes from weights to make its layers, they are made up: shapes do not depend on them.
     """
+    model = _planned(config, shape)
     with _quiet():
-        try:
-            model = _made(config, skeleton(shape, None, "meta"))
-        except NotImplementedError:
-            model = _made(config, skeleton(shape, None))
         saved = get_peft_model_state_dict(model)
     named = model.named_parameters(remove_duplicate=False)
     learning = {name.replace(f".{ADAPTER}", "") for name, tensor in named if tensor.requires_grad}
@@ -46,13 +43,25 @@ def planned(config: PeftConfig, shape: BaseShape) -> tuple[dict[str, Param], lis
     return params, list(_layers(model))
 
 
+def _planned(config: PeftConfig, shape: BaseShape) -> PeftModel:
+    with _quiet():
+        try:
+            return _made(config, skeleton(shape, None, "meta"))
+        except NotImplementedError:
+            return _made(config, skeleton(shape, None))
+
+
 def layer_ops(
     config: PeftConfig, shape: BaseShape, tensors: Params, base: BaseWeights, use: WeightUse
 ) -> Mapping[str, LayerOp]:
     """PEFT's layers by the modules they wrap, with the adapter's tensors in them, each tried before it serves.
 
-    Raises UnsupportedAdapterError for what could not be served exactly.
+    On the meta device they are for their sizes. Raises UnsupportedAdapterError for what could not be served exactly.
     """
+    if next(iter(tensors.values())).is_meta:
+        model = _planned(config, shape)
+        _widen(model, _dtype(tensors))
+        return {name: LayerOp(name, layer, use) for name, layer in _layers(model).items()}
     with _quiet():
         model, lenders = _filled(config, shape, tensors, base, seed=0)
         guessed = [lender.module for lender in lenders if lender.read and base.floating(lender.module) is None]

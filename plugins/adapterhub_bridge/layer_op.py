@@ -37,7 +37,12 @@ class LayerOp:
         self._layer = layer
         self._use = use
         self._base: Any = layer.get_base_layer()
-        self._lender: Lender = self._base.weight.lender
+
+    @property
+    def _lender(self) -> Lender:
+        """What stands behind the base's weight; there is none where only sizes are asked for."""
+        lender: Lender = self._base.weight.lender
+        return lender
 
     def settle(self, dtype: torch.dtype, *, quantized: bool) -> None:
         """From now on lend what rows are computed with, in `dtype`; a quantized weight is not to be had."""

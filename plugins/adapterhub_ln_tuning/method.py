@@ -87,14 +87,16 @@ class LNTuning(Method[LNTuningConfig]):
         from adapterhub_ln_tuning.norm_form import norm_form
 
         form = norm_form(site.module, p, base)
-        bound = {"gain": p["weight"] + form.offset, "eps": p["weight"].new_tensor(form.eps)}
-        if form.centered:
-            bound["centered"] = p["weight"].new_tensor(1.0)
+        number = p["weight"].new_tensor
+        bound = {
+            "gain": p["weight"] + form.offset,
+            "eps": number(form.eps),
+            "centered": number(float(form.centered)),
+        }
         return bound | ({"shift": p["bias"]} if "bias" in p else {})
 
     def replace(self, config: LNTuningConfig, p: Params, x: Tensor) -> Tensor:
-        if "centered" in p:
-            x = x - x.mean(-1, keepdim=True)
+        x = x - p["centered"] * x.mean(-1, keepdim=True)
         y = x * (x.square().mean(-1, keepdim=True) + p["eps"]).rsqrt() * p["gain"]
         return y + p["shift"] if "shift" in p else y
 

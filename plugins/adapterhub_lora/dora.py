@@ -18,7 +18,7 @@ def row_norms(squares: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """n[o] = |W[o] + B[o] A|: squares[o] + 2 B[o] . (A W[o]) + B[o] (A A^T) B[o]^T, and its root.
 
     squares: [out] fp64, |W[o]|^2; weight: [out, in]; a: [r, in]; b: [out, r] with the scaling in it.
-    Result: [out] fp64.
+    Result: [out] fp64. On the meta device, where nothing has a value, nothing is lost either.
     """
     a = a.double()
     gram = a @ a.T
@@ -28,7 +28,7 @@ def row_norms(squares: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
         own, up = weight[rows].double(), b[rows].double()
         found = squares[rows] + ((2 * own @ a.T + up @ gram) * up).sum(dim=1)
         lost = found < CANCELLED * squares[rows]
-        if bool(lost.any()):
+        if not lost.is_meta and bool(lost.any()):
             found[lost] = (own[lost] + up[lost] @ a).square().sum(dim=1)
         parts.append(found.sqrt())
     return torch.cat(parts)

@@ -101,6 +101,13 @@ class Lora(Method[LoraConfig]):
     def saves_difference(self, config: LoraConfig) -> bool:
         return config.saves_difference
 
+    def as_saved(self, config: LoraConfig) -> LoraConfig:
+        """Plain LoRA of twice the rank, where the difference to its start is saved."""
+        if not config.saves_difference:
+            return config
+        ranks = {pattern: 2 * rank for pattern, rank in config.rank_pattern.items()}
+        return config.model_copy(update={"init_lora_weights": True, "r": 2 * config.r, "rank_pattern": ranks})
+
     def bind(self, config: LoraConfig, site: Site, p: Params, base: BaseWeights) -> Params:
         """All of a site in few tensors: y' = scale * y + B(A x) + shift, or the module's own weight."""
         if site.replaces:
@@ -228,6 +235,6 @@ def _dora_scale(a: Tensor, b: Tensor, magnitude: Tensor, site: Site, base: BaseW
     from adapterhub_lora.dora import row_norms
 
     scale = magnitude / row_norms(base.row_norms(site.module), base.weight(site.module), a, b)
-    if not bool(scale.isfinite().all()):
+    if not scale.is_meta and not bool(scale.isfinite().all()):
         raise UnsupportedAdapterError(f"{site.module}: DoRA divides by a row of norm 0")
     return scale.to(a.dtype)
