@@ -318,7 +318,7 @@ def test_a_strangers_virtual_tokens_train_like_any_method(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, quantization: Quantization
 ) -> None:
     register(method := LowRankFront())
-    for module in ("training", "adapterhub.train.job"):
+    for module in ("training", "adapterhub.train.choice"):
         monkeypatch.setattr(f"{module}.installed_methods", lambda: Methods({method.name: method}, ()))
     base = BaseModel.load(str(tiny_base), quantization=quantization)
     bare = logits(base.model)
