@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
+from adapterhub.pattern import check_pattern, match_pattern
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
-from adapterhub.select import Names, by_pattern, check_pattern, select_modules
+from adapterhub.select import Names, by_pattern, select_modules
 
 if TYPE_CHECKING:
     from adapterhub.base import BaseModel
@@ -39,6 +40,7 @@ __all__ = [
     "by_pattern",
     "check_pattern",
     "hookimpl",
+    "match_pattern",
     "select_modules",
 ]
 

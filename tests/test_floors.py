@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "pb", "tasks"},
-    {"preset", "method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs"},
+    {"preset", "pattern", "method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs"},
     {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
@@ -24,7 +24,7 @@ LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {
     name: rank
     for rank, name in enumerate(
-        ("preset", "method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs")
+        ("preset", "pattern", "method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs")
     )
 }
 """Single modules of one floor, in the order they may import each other."""

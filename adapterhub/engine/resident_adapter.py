@@ -78,19 +78,17 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
     if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
         raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
-    try:
+    with _refused(adapter):
         method = methods.for_peft_type(adapter.peft_type)
         with _blamed_on(method):
             config = method.Config.from_peft(adapter.config, where="its config")
             plan = method.plan(config, base.shape)
-    except (ConfigError, UnsupportedAdapterError) as error:
-        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
     modules: dict[str, BoundSite] = {}
     prompt = kv = None
     for site, params in _by_site(tensors, plan, base):
-        with _blamed_on(method):
+        with _refused(adapter), _blamed_on(method):
             bound = method.bind(config, site, params, base.weights)
             if site.kind == "prompt":
                 width = (plan.virtual_tokens, base.shape.hidden_size)
@@ -123,6 +121,15 @@ def _kv_bytes(base: BaseModel) -> int:
     """Bytes of one position's keys and values in all layers."""
     shape = base.shape
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
+
+
+@contextmanager
+def _refused(adapter: Adapter) -> Iterator[None]:
+    """Options that cannot be served become an error that names the adapter."""
+    try:
+        yield
+    except (ConfigError, UnsupportedAdapterError) as error:
+        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
 
 
 @contextmanager

@@ -9,10 +9,9 @@ Sources: Meng et al. 2024, "PiSSA" (arXiv:2404.02948); Büyükakyüz 2024, "OLoR
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from adapterhub import BaseShape, ConfigError, Site, select_modules
+from adapterhub import BaseShape, ConfigError, Site, by_pattern, select_modules
 from adapterhub.method import ModuleKind
 from adapterhub_lora.config import MAX_RANK, LoraConfig
 
@@ -29,7 +28,7 @@ def check_names(config: LoraConfig, shape: BaseShape, kinds: tuple[ModuleKind, .
             raise _refused("modules_to_save", f"{end!r} matches no module of {shape.architecture}; there are: {there}")
     for field in ("rank_pattern", "alpha_pattern"):
         for pattern in getattr(config, field):
-            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in shape.modules):
+            if not any(by_pattern({pattern: True}, name, False) for name in shape.modules):
                 raise _refused(field, f"{pattern!r} matches no module of {shape.architecture}; there are: {there}")
 
 
