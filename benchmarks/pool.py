@@ -68,7 +68,7 @@ class Curve:
 
     @classmethod
     def of(cls, base: BaseModel, adapters: Sequence[Adapter], fit: int) -> Curve:
-        with Engine(base, kv_tokens=64, adapter_bytes=1 << 40) as engine:
+        with Engine(base, kv_tokens=64) as engine:
             for adapter in adapters[:fit]:
                 engine.load_adapter(adapter)
             room = sum(status.nbytes for status in engine.adapters())
