@@ -26,9 +26,9 @@ check: install
 test: install
 	$(BIN)/python -m pytest
 
-# The random histories at full length; seeds are printed.
+# The random histories at full length, with their seeds, and the curve of a growing working set.
 soak: install
-	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py --soak --capture=no --timeout=1500
+	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py --soak --capture=no --timeout=1500
 
 demo: install
 	$(BIN)/adapterhub demo

@@ -10,9 +10,10 @@ from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
 from adapterhub.op import LowRank, Op, RunModule
+from adapterhub.pattern import check_pattern, match_pattern
 from adapterhub.preset import TrainPreset
 from adapterhub.quiet import silence_missing_kernel
-from adapterhub.select import Names, by_pattern, check_pattern, select_modules
+from adapterhub.select import Names, by_pattern, select_modules
 from adapterhub.target_config import RankConfig, TargetConfig
 from adapterhub.unserved import Unserved
 
@@ -48,6 +49,7 @@ __all__ = [
     "by_pattern",
     "check_pattern",
     "hookimpl",
+    "match_pattern",
     "select_modules",
 ]
 

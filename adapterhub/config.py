@@ -7,11 +7,25 @@ keys are errors. The docstring under each field is its help text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from adapterhub.errors import ConfigError, did_you_mean
+
+
+def _size(value: object, parse: ValidatorFunctionWrapHandler) -> ByteSize:
+    try:
+        size: ByteSize = parse(value)
+    except ValidationError:
+        size = ByteSize(0)
+    if size < 1:
+        raise ValueError("not a size (accepted: such as 512MB, 2GiB, or a number of bytes)")
+    return size
+
+
+Size = Annotated[ByteSize, WrapValidator(_size)]
+"""Bytes, at least 1; as text with a unit: kB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024."""
 
 
 class Config(BaseModel):

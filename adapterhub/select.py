@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape, ModuleKind
+from adapterhub.pattern import match_pattern
 
 T = TypeVar("T")
 
@@ -39,12 +40,13 @@ def select_modules(
     Left out are modules that `exclude` names and those in or under a module that `saved` names
     (PEFT's `modules_to_save`). With `layers`, an end of a name matches in these decoder layers only;
     `layers_pattern` names the list of layers, by default the first one with a number behind it.
-    Raises ConfigError when nothing is left, listing what there is, and when a module is of none of `kinds`.
+    Raises ConfigError when nothing is left, listing what there is, when a module is of none of `kinds`, and
+    for a regular expression that takes too long.
     """
     if isinstance(wanted, str) and wanted.lower() == ALL_LINEAR:
         named = list(shape.linears)
     elif isinstance(wanted, str):
-        named = [name for name in shape.modules if _fullmatch(wanted, name, field_name)]
+        named = [name for name in shape.modules if match_pattern(wanted, name, field_name=field_name, whole=True)]
     else:
         named = [name for name in shape.modules if _listed(name, wanted, layers, layers_pattern)]
     found = [name for name in named if not (_is_named(name, exclude) or _is_saved(name, saved))]
@@ -59,19 +61,13 @@ def select_modules(
     return found
 
 
-def check_pattern(pattern: str) -> str:
-    """The pattern as it is. Raises ValueError when it is no regular expression."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return pattern
-
-
 def by_pattern(patterns: Mapping[str, T], module: str, default: T) -> T:
-    """The value of the first pattern that matches the end of a module's name (PEFT's `rank_pattern`)."""
+    """The value of the first pattern that matches the end of a module's name (PEFT's `rank_pattern`).
+
+    Raises ConfigError for one that takes too long.
+    """
     for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if match_pattern(rf"(.*\.)?({pattern})$", module, field_name="rank_pattern or alpha_pattern"):
             return value
     return patterns.get(module, default)
 
@@ -93,30 +89,23 @@ def _layer_index(name: str, patterns: tuple[str, ...]) -> int | None:
         found = re.match(r".*?\.[^.]*\.(?P<index>\d+)\.", name)
         return int(found["index"]) if found else None
     for pattern in patterns:
-        if found := re.match(rf"(?:^|.*?\.){pattern}\.(?P<index>\d+)\.", name):
+        if found := match_pattern(rf"(?:^|.*?\.){pattern}\.(?P<index>\d+)\.", name, field_name="layers_pattern"):
             return int(found["index"])
     return None
 
 
 def _is_named(name: str, wanted: Names) -> bool:
     if isinstance(wanted, str):
-        return bool(wanted) and re.fullmatch(wanted, name) is not None
+        return bool(wanted) and match_pattern(wanted, name, field_name="exclude_modules", whole=True) is not None
     return any(_ends(name, entry) for entry in wanted)
 
 
 def _is_saved(name: str, saved: tuple[str, ...]) -> bool:
-    return any(re.match(rf"(^|.*\.){entry}($|\..*)", name) for entry in saved)
+    return any(match_pattern(rf"(^|.*\.){entry}($|\..*)", name, field_name="modules_to_save") for entry in saved)
 
 
 def _ends(name: str, entry: str) -> bool:
     return name == entry or name.endswith(f".{entry}")
-
-
-def _fullmatch(pattern: str, name: str, field_name: str) -> bool:
-    try:
-        return re.fullmatch(pattern, name) is not None
-    except re.error as error:
-        raise ConfigError(f"{field_name}: {pattern!r} is not a regular expression: {error}", field=field_name) from None
 
 
 def _nothing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self
 
@@ -10,7 +9,8 @@ from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, mod
 
 from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape, MethodConfig, ModuleKind
-from adapterhub.select import LINEAR_KINDS, Names, by_pattern, check_pattern, select_modules
+from adapterhub.pattern import check_pattern
+from adapterhub.select import LINEAR_KINDS, Names, by_pattern, select_modules
 
 MAX_RANK = 4096
 
@@ -109,7 +109,7 @@ class RankConfig(TargetConfig):
         )
         for field in ("rank_pattern", "alpha_pattern"):
             for pattern in getattr(self, field):
-                if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in shape.modules):
+                if not any(by_pattern({pattern: True}, name, False) for name in shape.modules):
                     raise ConfigError(
                         f"{field}: {pattern!r} matches no module of {shape.architecture}; there are: {there}",
                         field=field,

@@ -27,7 +27,9 @@ class Case:
     requests: list[Request]
 
 
-RECIPES: list[tuple[str, dict[str, Any], float]] = [
+Recipes = list[tuple[str, dict[str, Any], float]]
+
+RECIPES: Recipes = [
     ("lora", {"r": 8, "lora_alpha": 12}, 1),
     ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj", "lm_head"]}, 1),
     ("bottleneck", {"placement": "houlsby", "reduction_factor": 4, "non_linearity": "swish"}, 1),
@@ -44,6 +46,14 @@ RECIPES: list[tuple[str, dict[str, Any], float]] = [
     ("ln_tuning", {}, 10),
 ]
 """Method, options, and how much larger than the case's its random values are."""
+
+
+MORE_RECIPES: Recipes = [
+    ("lora", {"r": 4, "use_dora": True, "target_modules": ["q_proj", "up_proj"]}, 1),
+    ("ia3", {"target_modules": ["k_proj", "v_proj"], "feedforward_modules": []}, 10),
+    ("prompt_tuning", {"num_virtual_tokens": 18}, 1),
+]
+"""Further options of the same methods, for histories of many adapters."""
 
 
 OPENINGS = (
@@ -64,24 +74,31 @@ OPENINGS = (
 )
 
 
-def tiny_case(base: Path, folder: Path, quantization: Quantization = "none") -> Case:
+def tiny_case(base: Path, folder: Path, quantization: Quantization = "none", recipes: Recipes = RECIPES) -> Case:
     """On a tiny base; every adapter has two requests."""
-    prompts = ["abcdefgh" * (1 + index % 4) + str(index) for index in range(2 * len(RECIPES) + 2)]
-    return _case(str(base), quantization, folder, scale=0.1, new_tokens=24, prompts=prompts)
+    prompts = ["abcdefgh" * (1 + index % 4) + str(index) for index in range(2 * len(recipes) + 2)]
+    return _case(str(base), quantization, folder, recipes, scale=0.1, new_tokens=24, prompts=prompts)
 
 
 def smollm2_case(folder: Path, quantization: Quantization = "none") -> Case:
     """On the real small model."""
     prompts = [f"{opening} {'and so on ' * (index % 5)}{index}:" for index, opening in enumerate(OPENINGS)]
-    return _case("smollm2-135m", quantization, folder, scale=0.02, new_tokens=12, prompts=prompts)
+    return _case("smollm2-135m", quantization, folder, RECIPES, scale=0.02, new_tokens=12, prompts=prompts)
 
 
 def _case(
-    ref: str, quantization: Quantization, folder: Path, *, scale: float, new_tokens: int, prompts: list[str]
+    ref: str,
+    quantization: Quantization,
+    folder: Path,
+    recipes: Recipes,
+    *,
+    scale: float,
+    new_tokens: int,
+    prompts: list[str],
 ) -> Case:
     base = BaseModel.load(ref, quantization=quantization)
     folders, adapters = {}, {}
-    for index, (method, options, factor) in enumerate(RECIPES):
+    for index, (method, options, factor) in enumerate(recipes):
         digest = f"sha256:{method}-{index}"
         folders[digest] = save_random_adapter(
             folder / str(index), method, base.shape, seed=index, scale=scale * factor, **options

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,8 +18,15 @@ from torch import Tensor
 
 from adapterhub.adapter import Adapter
 from adapterhub.engine import Engine, Event, Request, Sampling
-from adapterhub.errors import AdapterHubError, CorruptAdapterError, EngineStoppedError, UnavailableError
-from adapterhub.testing.equality import greedy
+from adapterhub.engine.adapter_pool import LOADERS
+from adapterhub.errors import (
+    AdapterHubError,
+    AdapterNotFoundError,
+    CorruptAdapterError,
+    EngineStoppedError,
+    UnavailableError,
+)
+from adapterhub.testing.equality import greedy, held
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +77,13 @@ class Inbox:
         return self.last
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "did not come true"
+        time.sleep(0.002)
+
+
 def resident_bytes(case: Case, digest: str) -> int:
     with Engine(case.base, kv_tokens=256) as engine:
         engine.load_adapter(case.adapters[digest])
@@ -88,13 +104,14 @@ def test_more_adapters_than_fit_take_turns_and_change_no_token(case: Case) -> No
             engine.load_adapter(adapter)
         alone = [engine.generate([request])[0] for request in case.requests]
     room = max(max(sizes.values()), sum(sizes.values()) // 3)
-    with engine_with_room(case, room, host_bytes=room) as engine:
+    with engine_with_room(case, room, host_bytes=room * 2 // 3) as engine:
         for adapter in case.adapters.values():
             engine.load_adapter(adapter)
         order = random.Random(0).choices(range(len(case.requests)), k=60)
         results = engine.generate([case.requests[index] for index in order])
         assert results == [alone[index] for index in order]
         assert engine.stats().evictions > 3
+        engine.load_adapter(case.adapters[max(sizes, key=lambda digest: sizes[digest])])  # takes all the room
         assert {status.tier for status in engine.adapters()} == {"resident", "host", "disk"}
 
 
@@ -151,6 +168,64 @@ def test_a_pinned_adapter_is_not_evicted(case: Case) -> None:
         engine.unpin_adapter(first)
 
 
+def test_an_adapter_is_served_though_those_that_have_the_room_never_rest(case: Case) -> None:
+    """Each of the two has three requests that overlap, so that at every moment both are in use."""
+    digests = list(case.adapters)[:3]
+    served = Inbox()
+    with engine_with_room(case, sum(resident_bytes(case, digest) for digest in digests) - 1) as engine:
+
+        def keep_busy(digest: str, count: int) -> None:
+            def on_event(event: Event) -> None:
+                if event.finish_reason == "length" and not served.last:
+                    keep_busy(digest, count)
+
+            engine.submit(greedy(range(5, 15), digest, count), on_event)
+
+        for adapter in map(case.adapters.__getitem__, digests):
+            engine.load_adapter(adapter)
+        for digest, count in itertools.product(digests[:2], (20, 23, 27)):
+            keep_busy(digest, count)
+        engine.submit(greedy(range(5, 15), digests[2], 2), served)
+        assert served.wait().finish_reason == "length"
+
+
+def test_few_adapters_are_loaded_before_there_is_room_for_them(case: Case) -> None:
+    running, *others = list(case.adapters)
+    inboxes = [Inbox() for _ in others]
+    with engine_with_room(case, resident_bytes(case, running)) as engine:
+        engine.load_adapter(case.adapters[running])
+        colds = {digest: watched(case.adapters[digest]) for digest in others}
+        for cold in colds.values():
+            engine._pool.register(cold)
+        with held(engine):
+            engine.submit(greedy(range(5, 15), running, 2), Inbox())
+            for digest, inbox in zip(others, inboxes, strict=True):
+                engine.submit(greedy(range(5, 15), digest, 2), inbox)
+            wait_until(lambda: sum(len(cold.reads) for cold in colds.values()) == LOADERS)
+            time.sleep(0.1)  # long enough for more to be read, were there no bound
+            assert sum(len(cold.reads) for cold in colds.values()) == LOADERS
+        assert {type(inbox.wait().error) for inbox in inboxes} <= {type(None), UnavailableError}, "too large, or served"
+
+
+def test_a_request_for_an_adapter_that_was_to_leave_is_served_when_it_need_not(case: Case) -> None:
+    first, second = list(case.adapters)[:2]
+    running, waiting, again = Inbox(), Inbox(), Inbox()
+    cold = watched(case.adapters[second], is_open=False)
+    with engine_with_room(case, resident_bytes(case, first)) as engine:
+        engine.load_adapter(case.adapters[first])
+        engine._pool.register(cold)
+        engine.submit(greedy(range(5, 15), first, 400), running)
+        engine.submit(greedy(range(5, 15), second, 2), waiting)
+        engine.submit(greedy(range(5, 15), first, 2), again)
+        engine.check_integrity()
+        assert engine.stats().loading == 2, "the first is to make room for the second"
+        engine.unload_adapter(second)
+        cold.gate.set()
+        assert again.wait().finish_reason == "length"
+        assert not running.ended.is_set()
+        assert isinstance(waiting.wait().error, AdapterNotFoundError)
+
+
 def test_an_adapter_larger_than_all_may_be_is_refused_with_the_numbers(case: Case) -> None:
     digest = next(iter(case.adapters))
     size = resident_bytes(case, digest)
@@ -191,6 +266,8 @@ def test_closing_tells_those_who_wait(case: Case) -> None:
     assert waiting.wait().finish_reason in ("cancelled", "length")
     with pytest.raises(EngineStoppedError):
         engine.submit(Request((1, 2), sampling=Sampling(max_new_tokens=1)), Inbox())
+    with pytest.raises(EngineStoppedError):
+        engine.load_adapter(next(reversed(case.adapters.values())))
 
 
 def test_resident_bytes_are_the_adapters_own(case: Case) -> None:

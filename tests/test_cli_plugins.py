@@ -68,7 +68,28 @@ def test_without_plugins_neither_built_in_methods_nor_serve_are_there() -> None:
     shown = run("--no-plugins", "plugins", "--json")
     assert json.loads(shown.stdout) == []
     assert "serve" in shown.stderr
-    assert run("--no-plugins", "serve").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "message"),
+    [
+        (("--no-plugins", "serve"), None, "The plugin 'serve' gives it, which is switched off by --no-plugins."),
+        (("serve",), "lora", "The plugin 'serve' gives it, which is switched off by ADAPTERHUB_PLUGINS."),
+        (("--no-plugins", "sreve"), None, "Plugins switched off by --no-plugins: serve."),
+    ],
+)
+def test_a_verb_of_a_plugin_that_is_switched_off_says_so(
+    words: tuple[str, ...], variable: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv(VARIABLE, variable)
+    ended = run(*words)
+    assert ended.exit_code == 2
+    assert f"No such command {words[-1]!r}. {message}" in ended.stderr
+
+
+def test_an_unknown_verb_says_nothing_of_plugins_that_are_all_used() -> None:
+    assert run("sreve").stderr.rstrip().endswith("No such command 'sreve'.")
 
 
 def test_help_says_what_no_plugins_leaves_out() -> None:

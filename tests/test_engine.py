@@ -17,16 +17,19 @@ from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
 from adapterhub.adapter import Adapter, BaseRecord, Provenance, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine, Event, Request, Sampling
+from adapterhub.engine.seats import Seats
 from adapterhub.errors import (
     AdapterNotFoundError,
     BaseMismatchError,
     EngineStoppedError,
     InvalidInputError,
     PluginError,
+    QueueFullError,
     UnsupportedAdapterError,
 )
 from adapterhub.method import BaseWeights
 from adapterhub.plugins import Methods, installed_methods
+from adapterhub.testing.equality import held
 
 PROMPT = (10, 20, 30, 40)
 
@@ -124,6 +127,44 @@ def test_sampled_tokens_depend_on_the_seed_and_not_on_neighbours(engine: Engine)
 def test_impossible_requests_are_refused_with_the_numbers(engine: Engine, request_: Request, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         engine.submit(request_, Inbox())
+
+
+def test_without_a_seat_a_request_is_told_when_to_try_again(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapterhub.engine.engine.MAX_REQUESTS", 2)
+    with Engine(base, kv_tokens=1024) as engine:
+        with held(engine):  # one seat
+            engine.submit(Request(PROMPT, sampling=options(2)), Inbox())
+            with pytest.raises(QueueFullError, match=r"^2 requests are waiting or running; try again in 1\.0 s$"):
+                engine.submit(Request(PROMPT), Inbox())
+        assert len(engine.generate([Request(PROMPT, sampling=options(2))] * 9)) == 9
+
+
+@pytest.mark.parametrize(
+    ("times", "now", "seconds"), [((), 9, 1), ((0, 2, 4, 6), 8, 2), ((0,), 0, 0.1), ((0,), 999, 60)]
+)
+def test_the_time_to_try_again_is_how_fast_requests_have_ended(
+    times: tuple[float, ...], now: float, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seats = Seats(1)
+    for end in times:
+        seats.take(wait=False)
+        monkeypatch.setattr("adapterhub.engine.seats.time.monotonic", lambda end=end: end)
+        seats.give_back()
+    seats.take(wait=False)
+    monkeypatch.setattr("adapterhub.engine.seats.time.monotonic", lambda: now)
+    with pytest.raises(QueueFullError) as refused:
+        seats.take(wait=False)
+    assert refused.value.retry_after == seconds
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what stops the engine
+def test_an_idle_engine_that_has_lost_a_block_stops(base: BaseModel) -> None:
+    with Engine(base, kv_tokens=1024) as engine:
+        engine._loop._pool._free.pop()
+        engine._thread.join(60)
+        assert not engine.alive
+        with pytest.raises(EngineStoppedError):
+            engine.submit(Request(PROMPT), Inbox())
 
 
 def test_an_unknown_adapter_is_refused(engine: Engine) -> None:

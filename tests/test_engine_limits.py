@@ -54,6 +54,15 @@ def test_more_than_is_free_is_refused_with_the_numbers(base: BaseModel, monkeypa
         of(base, kv_tokens=160)
 
 
+@pytest.mark.parametrize("name", ["adapter_bytes", "host_adapter_bytes"])
+def test_more_room_for_adapters_than_is_free_is_refused_with_the_numbers(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    free(monkeypatch, 100 * TOKEN_BYTES)
+    with pytest.raises(ConfigError, match=f"^{name}: 90000000 bytes, {100 * TOKEN_BYTES} are free"):
+        of(base, **{name: 90_000_000})
+
+
 def test_free_memory_is_what_the_container_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CGROUP", tmp_path)
     cpu = torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from peft import PeftType
 
 from adapterhub.errors import ConfigError, MethodNotFoundError, UnsupportedAdapterError
 from adapterhub.plugins import (
@@ -110,6 +112,7 @@ def test_a_preset_trains_a_method_and_serves_nothing(plugin: Plugin) -> None:
         (METHOD.format(name="half", peft_type="HALF") + SECOND_FAILS, "AttributeError"),
         (METHOD.format(name="scale", peft_type="OTHER"), "method 'scale' (OTHER) is already registered"),
         (METHOD.format(name="other", peft_type="SCALE"), "method 'other' (SCALE) is already registered"),
+        (METHOD.format(name="fourier", peft_type="FOURIERFT"), "method 'fourier': peft_type FOURIERFT is PEFT's own"),
         (PRESET.format(name="scale"), "preset 'scale': the name is already registered"),
     ],
 )
@@ -119,6 +122,19 @@ def test_a_broken_plugin_is_left_out_with_its_reason(plugin: Plugin, source: str
     assert (good.error, list(methods.by_name)) == ("", ["scale"])
     assert reason in broken.error
     assert broken.methods == ()
+
+
+def test_a_method_of_pefts_own_may_have_its_type(plugin: Plugin) -> None:
+    source = scale("fourier", "FOURIERFT").replace("    Config =", "    in_peft = True\n    Config =")
+    methods = load_methods((plugin("good", source),))
+    assert methods.for_peft_type("FOURIERFT").name == "fourier"
+
+
+def test_pefts_types_are_known_without_importing_it() -> None:
+    check = "import sys; from adapterhub.plugins import peft_types; print(*peft_types(), 'torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.split()
+    assert told.pop() == "False"
+    assert set(told) == {known.value for known in PeftType}
 
 
 def test_no_stranger_takes_the_name_of_a_built_in_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,6 @@ def served(base: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], s
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith(f"serving {base.name}, int8, "), line
-            # 3 layers of 2 x 2 heads of 8, in fp32: 384 bytes a token
-            assert process.stdout.readline().startswith(
-                "keys and values: 16384 tokens, 6.3 MB; context: 512; in a step: at most 32 generations; adapters: "
-            )
             yield process, line.split()[-1]
         finally:
             process.kill()
@@ -47,6 +43,11 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
     _, shape = read_base(str(tiny_base))
     Store.default().publish(save_random_adapter(tmp_path / "a", "lora", shape), "preloaded")
     with served(tiny_base, "--adapter", "preloaded") as (process, address):
+        assert process.stdout is not None
+        # 3 layers of 2 x 2 heads of 8, in fp32: 384 bytes a token
+        assert process.stdout.readline().startswith(
+            "keys and values: 16384 tokens, 6.3 MB; context: 512; in a step: at most 32 generations; adapters: "
+        )
         with Client(address) as client:
             assert [resident.refs for resident in client.list()] == [("preloaded:latest",)]
             expected = client.generate("hello", adapter="preloaded", max_new_tokens=12).text
@@ -61,6 +62,23 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         assert "temperature" in wrong.stderr
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
+
+
+def test_serve_tells_the_limits_it_was_given(tiny_base: Path) -> None:
+    sizes = ("--adapter-bytes", "3MB", "--host-adapter-bytes", "1MiB")
+    limits = ("--kv-tokens", "64", "--max-context", "100", "--max-sequences", "2", "--step-tokens", "8", *sizes)
+    with served(tiny_base, *limits) as (process, _):
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            "keys and values: 64 tokens, 24.6 kB; context: 100; in a step: at most 2 generations; adapters: 3.0 MB, "
+            "on the host 1.0 MB\n"
+        )
+
+
+def test_serve_help_names_every_limit() -> None:
+    told = " ".join(run("serve", "--help").stdout.split())
+    for flag in ("--adapter-bytes", "--host-adapter-bytes", "--max-context", "--step-tokens", "512MB or 2GiB"):
+        assert flag in told
 
 
 def test_what_runs_ends_within_the_grace(tiny_base: Path) -> None:
@@ -86,10 +104,16 @@ def test_serve_refuses_settings_by_name() -> None:
         (("--port", "70000"), "port"),
         (("--quantize", "int3"), "quantize"),
         (("--max-sequences", "0"), "max_sequences"),
+        (
+            ("--adapter-bytes", "lots"),
+            "adapter_bytes: not a size (accepted: such as 512MB, 2GiB, or a number of bytes)",
+        ),
+        (("--host-adapter-bytes", "-1"), "host_adapter_bytes"),
+        (("--step-tokens", "0"), "step_tokens"),
     ):
         refused = run("serve", "--base", "smollm2-135m", *words)
         assert refused.returncode == 2
-        assert f"serve: {named}:" in refused.stderr
+        assert f"serve: {named}" in refused.stderr
 
 
 def test_generate_without_a_server_says_how_to_start_one() -> None:

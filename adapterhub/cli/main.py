@@ -17,7 +17,7 @@ import click
 from adapterhub import __version__
 from adapterhub.cli.output import printable
 from adapterhub.errors import AdapterHubError
-from adapterhub.plugins import VARIABLE, load_commands
+from adapterhub.plugins import COMMANDS_GROUP, VARIABLE, find, load_commands
 
 VERBS = (
     "demo",
@@ -30,6 +30,7 @@ VERBS = (
     "train",
 )
 
+FLAG = "--no-plugins"
 INTERRUPTED = 130
 """Exit code of a shell command that Ctrl-C ended."""
 
@@ -45,6 +46,15 @@ class Verbs(click.Group):
             return self._plugin_verbs.get(cmd_name)
         command: click.Command = import_module(f"adapterhub.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a verb that is not there may be one of a plugin that is switched off."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(error.message + _switched_off(ctx, args[0]), ctx) from None
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Around all else: `--help` looks for plugins before there is anything to invoke."""
@@ -73,12 +83,22 @@ class Verbs(click.Group):
 def _switch_off(ctx: click.Context, option: click.Parameter, given: bool) -> None:
     if given:
         os.environ[VARIABLE] = ""
+        ctx.meta[FLAG] = True
+
+
+def _switched_off(ctx: click.Context, verb: str) -> str:
+    """What to say of the plugins with verbs that are switched off, and by what; empty when there are none."""
+    off = find(COMMANDS_GROUP).switched_off
+    by = f"switched off by {FLAG if FLAG in ctx.meta else VARIABLE}"
+    if verb in off:
+        return f" The plugin {verb!r} gives it, which is {by}."
+    return f" Plugins {by}: {', '.join(off)}." if off else ""
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="adapterhub")
 @click.option(
-    "--no-plugins",
+    FLAG,
     is_flag=True,
     is_eager=True,
     expose_value=False,

@@ -9,7 +9,15 @@ import click
 
 from adapterhub.cli.main import VERBS
 from adapterhub.cli.output import echo_json, echo_table
-from adapterhub.plugins import COMMANDS_GROUP, VARIABLE, PluginStatus, find, installed_methods, load_commands
+from adapterhub.plugins import (
+    COMMANDS_GROUP,
+    VARIABLE,
+    PluginStatus,
+    find,
+    installed_methods,
+    load_commands,
+    peft_types,
+)
 
 HEADER = ("PLUGIN", "FROM", "HOOKS", "GIVES", "STATUS")
 
@@ -65,12 +73,10 @@ def new(name: str, into: Path) -> None:
 
     NAME is the method's: lower-case letters, digits and underscores. Prints the project's folder.
     """
-    from peft import PeftType
-
     from adapterhub.scaffold import write_project
 
     installed = {method for plugin in installed_methods().plugins for method in plugin.methods}
-    taken = installed | {known.value.lower() for known in PeftType}
+    taken = installed | {known.lower() for known in peft_types()}
     project = write_project(name, into, taken=taken)
     click.echo(str(project))
     click.echo(f"next: cd {project} && pip install -e '.[test]' && pytest", err=True)

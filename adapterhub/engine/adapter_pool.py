@@ -7,59 +7,33 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from torch import Tensor
 
 from adapterhub.adapter import Adapter
+from adapterhub.engine.adapter_entry import AdapterEntry, Waiter
 from adapterhub.engine.host_tier import HostTier
 from adapterhub.engine.resident_adapter import ResidentAdapter
-from adapterhub.engine.stats import AdapterStatus, Tier
+from adapterhub.engine.stats import AdapterStatus
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, EngineStoppedError, UnavailableError
 
 Prepare = Callable[[Adapter, Mapping[str, Tensor]], ResidentAdapter]
 
 LOADERS = 2
-"""Threads that read, check and bind."""
+"""Threads that read, check and bind; as many adapters are ready, at most, before there is room for them."""
 FAILURE_SECONDS = 30.0
 """How long a failed load is remembered: until then it fails again at once, with the same reason."""
-
-
-class Waiter(Protocol):
-    """Whoever needs an adapter. Called on any thread, with the pool locked: it only passes the news on."""
-
-    def ready(self, adapter: ResidentAdapter) -> None:
-        """It is resident and held for this waiter until released."""
-
-    def failed(self, error: AdapterHubError) -> None:
-        """It will not come."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """One known adapter."""
-
-    adapter: Adapter
-    waiters: list[Waiter] = field(default_factory=list)
-    loading: bool = False
-    resident: ResidentAdapter | None = None
-    pins: int = 0
-    failure: AdapterHubError | None = None
-    failed_at: float = 0.0
-
-    @property
-    def evictable(self) -> bool:
-        return self.resident is not None and not self.resident.running and not self.pins
 
 
 class AdapterPool:
     """Owns the table of adapters, by content digest, in three tiers: resident, host, disk. Any thread.
 
     A request holds its adapter from `ready` to `release`. One that is needed and not resident is
-    read, checked and bound by background threads, once for all who wait; room is made by evicting
-    what nobody holds, the one unused longest first; what finds no room waits in order. An adapter that
-    is removed takes no new request and is freed when the last that holds it ends.
+    read, checked and bound by background threads, once for all who wait, in the order it was asked for.
+    Room is made by evicting what nobody holds, the one unused longest first. Where that is not enough,
+    those in use, again the one unused longest first, *leave*: they take no new request, which waits in
+    turn like others', and are evicted when their last one ends. So nobody waits for ever for adapters
+    that never rest. An adapter that is removed is freed when the last that holds it ends.
     """
 
     def __init__(self, prepare: Prepare, *, budget: int, host_budget: int) -> None:
@@ -68,23 +42,32 @@ class AdapterPool:
         self._prepare = prepare
         self._host = HostTier(host_budget)
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, AdapterEntry] = {}
         self._resident: OrderedDict[str, ResidentAdapter] = OrderedDict()
         """The one unused longest first."""
-        self._arriving: deque[tuple[_Entry, ResidentAdapter]] = deque()
+        self._wanted: deque[AdapterEntry] = deque()
+        """To be loaded, in this order."""
+        self._loading: list[AdapterEntry] = []
+        """On a loader's thread, or the next to be."""
+        self._arriving: deque[tuple[AdapterEntry, ResidentAdapter]] = deque()
         """Ready to run, waiting for room."""
+        self._leaving: frozenset[str] = frozenset()
+        """In use, and to make room."""
         self._draining: list[ResidentAdapter] = []
         """Removed, still held."""
         self._next_slot = 1
         self._evictions = 0
+        self._closed = False
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="adapterhub-load")
 
     def close(self) -> None:
         """Nothing more is loaded; whoever waits is told."""
         with self._lock:
+            self._closed = True
             self._arriving.clear()
+            self._wanted.clear()
             for entry in self._entries.values():
-                self._fail(entry, EngineStoppedError("the engine is not running"))
+                self._fail(entry, _stopped())
         self._loaders.shutdown(wait=True, cancel_futures=True)
 
     @property
@@ -94,10 +77,13 @@ class AdapterPool:
     def register(self, adapter: Adapter) -> None:
         """Make an adapter known; it is loaded when somebody needs it."""
         with self._lock:
-            self._entries.setdefault(adapter.digest, _Entry(adapter))
+            self._entries.setdefault(adapter.digest, AdapterEntry(adapter))
 
     def require(self, digest: str) -> None:
-        """Raises AdapterNotFoundError when an adapter is not known, or why it failed a moment ago."""
+        """Raises AdapterNotFoundError when an adapter is not known, or why it failed a moment ago.
+
+        Raises EngineStoppedError once the pool is closed.
+        """
         with self._lock:
             self._check(digest)
 
@@ -105,14 +91,15 @@ class AdapterPool:
         """Tell `waiter` when the adapter is resident, at once if it is. Raises as `require`."""
         with self._lock:
             entry = self._check(digest)
-            if entry.resident is not None:
+            if entry.resident is not None and digest not in self._leaving:
                 self._resident.move_to_end(digest)
                 self._hold(entry.resident, waiter)
                 return
             entry.waiters.append(waiter)
-            if not entry.loading:
-                entry.loading = True
-                self._loaders.submit(self._load, entry)
+            if not entry.awaited:
+                entry.awaited = True
+                self._wanted.append(entry)
+                self._settle()
 
     def release(self, adapter: ResidentAdapter) -> None:
         """End one hold."""
@@ -126,6 +113,7 @@ class AdapterPool:
         """Keep an adapter resident once it is. Raises as `require`."""
         with self._lock:
             self._check(digest).pins += 1
+            self._settle()
 
     def unpin(self, digest: str) -> None:
         """Undo one pin. Raises AdapterNotFoundError when the adapter is not known."""
@@ -140,6 +128,8 @@ class AdapterPool:
             entry = self._known(digest)
             del self._entries[digest]
             self._host.drop(digest)
+            if entry in self._wanted:
+                self._wanted.remove(entry)
             if entry.resident is not None:
                 del self._resident[digest]
                 if entry.resident.running:
@@ -150,7 +140,7 @@ class AdapterPool:
     def statuses(self) -> list[AdapterStatus]:
         """All known adapters."""
         with self._lock:
-            return [self._status(digest, entry) for digest, entry in self._entries.items()]
+            return [entry.status(on_host=self._host.holds(digest)) for digest, entry in self._entries.items()]
 
     def check_integrity(self) -> None:
         with self._lock:
@@ -161,6 +151,12 @@ class AdapterPool:
             assert all(adapter.running for adapter in self._draining), "a drained adapter was not freed"
             assert len({adapter.slot for adapter in held}) == len(held), "two adapters share a slot"
             assert self._used <= self.budget, "more is resident than the budget allows"
+            coming = self._coming()
+            assert all(entry in coming for entry in self._entries.values() if entry.awaited), "a load was forgotten"
+            assert all(entry.awaited for entry in self._entries.values() if entry.waiters), (
+                "a request waits for nothing"
+            )
+            assert len(self._arriving) <= LOADERS, "more was loaded than there is room for"
             self._host.check_integrity()
 
     # What follows holds the lock, but for `_load`.
@@ -169,20 +165,22 @@ class AdapterPool:
     def _used(self) -> int:
         return sum(adapter.nbytes for adapter in (*self._resident.values(), *self._draining))
 
-    def _known(self, digest: str) -> _Entry:
+    def _known(self, digest: str) -> AdapterEntry:
         if digest not in self._entries:
             raise _unknown(digest)
         return self._entries[digest]
 
-    def _check(self, digest: str) -> _Entry:
+    def _check(self, digest: str) -> AdapterEntry:
+        if self._closed:
+            raise _stopped()
         entry = self._known(digest)
         if entry.failure is not None:
             if time.monotonic() - entry.failed_at < FAILURE_SECONDS:
-                raise entry.failure
+                raise entry.failure.with_traceback(None)  # else it would grow with each time
             entry.failure = None
         return entry
 
-    def _load(self, entry: _Entry) -> None:
+    def _load(self, entry: AdapterEntry) -> None:
         """Bring one adapter from host or disk to where it can run. On a loader's thread."""
         digest = entry.adapter.digest
         try:
@@ -195,31 +193,43 @@ class AdapterPool:
             if not isinstance(error, AdapterHubError):
                 error = UnavailableError(f"adapter {digest} could not be loaded: {type(error).__name__}: {error}")
             with self._lock:
+                self._loading.remove(entry)
                 self._fail(entry, error)
+                self._settle()
             return
         with self._lock:
-            if self._entries.get(digest) is not entry or not entry.loading:
-                return  # removed meanwhile, or the pool was closed
-            self._host.put(digest, tensors)
-            if prepared.nbytes > self.budget:
-                self._fail(entry, _too_large(prepared, self.budget))
-                return
-            self._arriving.append((entry, prepared))
+            self._loading.remove(entry)
+            if self._entries.get(digest) is entry and entry.awaited:  # else removed meanwhile, or the pool was closed
+                self._host.put(digest, tensors)
+                entry.needs = prepared.nbytes
+                if prepared.nbytes > self.budget:
+                    self._fail(entry, _too_large(prepared, self.budget))
+                else:
+                    self._arriving.append((entry, prepared))
             self._settle()
 
     def _settle(self) -> None:
-        """Place what has arrived, in order, as far as room can be made."""
+        """Place what has arrived, in order, as far as room can be made; and load what comes next."""
         while self._arriving:
             entry, prepared = self._arriving[0]
             if self._entries.get(prepared.digest) is entry:
                 if not self._make_room(prepared.nbytes):
-                    return
+                    break
                 self._place(entry, prepared)
             self._arriving.popleft()
+        self._leaving = self._to_leave()
+        for entry in list(self._wanted):
+            if entry.resident is not None:
+                if entry.adapter.digest not in self._leaving:  # others have made the room
+                    self._wanted.remove(entry)
+                    self._give(entry, entry.resident)
+            elif len(self._loading) + len(self._arriving) < LOADERS:
+                self._wanted.remove(entry)
+                self._loading.append(entry)
+                self._loaders.submit(self._load, entry)
 
     def _make_room(self, nbytes: int) -> bool:
-        evictable = [digest for digest in self._resident if self._entries[digest].evictable]
-        for digest in evictable:
+        for digest in self._idle():
             if self._used + nbytes <= self.budget:
                 break
             self._entries[digest].resident = None
@@ -227,40 +237,58 @@ class AdapterPool:
             self._evictions += 1
         return self._used + nbytes <= self.budget
 
-    def _place(self, entry: _Entry, prepared: ResidentAdapter) -> None:
+    def _idle(self) -> list[str]:
+        return [d for d, adapter in self._resident.items() if not (adapter.running or self._entries[d].pins)]
+
+    def _coming(self) -> list[AdapterEntry]:
+        return [*self._wanted, *self._loading, *(entry for entry, _ in self._arriving)]
+
+    def _to_leave(self) -> frozenset[str]:
+        """Of those in use, the ones unused longest, as many as make room for all that is waited for."""
+        needed = sum(entry.room for entry in self._coming() if entry.awaited and entry.resident is None)
+        idle = sum(self._resident[digest].nbytes for digest in self._idle())
+        missing = self._used - idle + needed - self.budget
+        leaving = []
+        for digest, adapter in self._resident.items():
+            if missing <= 0:
+                break
+            if adapter.running and not self._entries[digest].pins:
+                leaving.append(digest)
+                missing -= adapter.nbytes
+        return frozenset(leaving)
+
+    def _place(self, entry: AdapterEntry, prepared: ResidentAdapter) -> None:
         prepared.slot = self._next_slot
         self._next_slot += 1
         entry.resident = self._resident[prepared.digest] = prepared
-        entry.loading = False
+        self._give(entry, prepared)
+
+    def _give(self, entry: AdapterEntry, adapter: ResidentAdapter) -> None:
+        """Hold an adapter for all who wait for it."""
+        entry.awaited = False
+        self._resident.move_to_end(adapter.digest)
         waiters, entry.waiters = entry.waiters, []
         for waiter in waiters:
-            self._hold(prepared, waiter)
+            self._hold(adapter, waiter)
 
     def _hold(self, adapter: ResidentAdapter, waiter: Waiter) -> None:
         adapter.running += 1
         waiter.ready(adapter)
 
-    def _fail(self, entry: _Entry, error: AdapterHubError) -> None:
-        entry.loading = False
+    def _fail(self, entry: AdapterEntry, error: AdapterHubError) -> None:
+        entry.awaited = False
         entry.failure, entry.failed_at = error, time.monotonic()
         waiters, entry.waiters = entry.waiters, []
         for waiter in waiters:
             waiter.failed(error)
 
-    def _status(self, digest: str, entry: _Entry) -> AdapterStatus:
-        resident = entry.resident
-        tier: Tier = "host" if self._host.holds(digest) else "disk"
-        if resident is not None:
-            tier = "resident"
-        elif entry.failure is not None:
-            tier = "failed"
-        method = resident.method.name if resident else entry.adapter.peft_type.lower()
-        nbytes = resident.nbytes if resident else entry.adapter.nbytes
-        return AdapterStatus(digest, method, nbytes, resident.running if resident else 0, tier)
-
 
 def _unknown(digest: str) -> AdapterNotFoundError:
     return AdapterNotFoundError(f"adapter {digest} is not loaded", resource=digest)
+
+
+def _stopped() -> EngineStoppedError:
+    return EngineStoppedError("the engine is not running")
 
 
 def _too_large(adapter: ResidentAdapter, budget: int) -> UnavailableError:

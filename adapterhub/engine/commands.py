@@ -42,17 +42,22 @@ class Commands:
         self.send(answer)
         done.result()
 
-    def do(self, *, wait: bool) -> None:
-        """Do all commands there are; with `wait`, at least one. The engine's thread."""
+    def do(self, *, wait: float | None = 0.0) -> bool:
+        """Do all commands there are, waiting up to `wait` seconds for the first, or for ever with None.
+
+        The engine's thread. False when there was none.
+        """
+        done = False
         while True:
             try:
-                self._queue.get(block=wait)()
+                command = self._queue.get(block=wait != 0, timeout=wait or None)
             except queue.Empty:
-                return
-            wait = False
+                return done
+            command()
+            done, wait = True, 0.0
 
     def shut(self) -> None:
         """Take no more commands, and do those that were taken. The engine's thread."""
         with self._lock:
             self._shut = True
-        self.do(wait=False)
+        self.do()

@@ -27,16 +27,20 @@ from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
+from adapterhub.engine.seats import Seats
 from adapterhub.engine.sequence import Sequence
 from adapterhub.engine.stats import AdapterStatus, EngineStats
 from adapterhub.engine.stop_strings import StopStrings
 from adapterhub.engine.supported import check_supported
 from adapterhub.engine.waiters import Arrival, Caller, Collector
-from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError, QueueFullError
+from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
 from adapterhub.plugins import Methods, installed_methods
 
 MAX_REQUESTS = 1024
 """Waiting and running together; more are refused."""
+IDLE_SECONDS = 1.0
+"""Of idleness, after which every table is checked, once: nothing is delayed by it, and an engine that has
+lost track of something stops and does not serve on."""
 
 
 class Engine:
@@ -47,7 +51,7 @@ class Engine:
     those that may come back; what is not given is a share of the free memory (`limits`). `observe` is
     called on the engine's thread with every sampled row's logits, `[vocab]`, before its token is chosen.
     Raises UnsupportedBaseError with the reason when the base cannot be served exactly, and ConfigError
-    when `kv_tokens` need more memory than is free.
+    when one of them needs more memory than is free.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Engine:
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=step_tokens)
         self._loop = Loop(self._runner, scheduler, pool, eos=_eos_ids(base), on_end=self._leave, observe=observe)
         self._ids = itertools.count(1)
-        self._seats = threading.BoundedSemaphore(MAX_REQUESTS)
+        self._seats = Seats(MAX_REQUESTS)
         self._commands = Commands()
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="adapterhub-engine", daemon=True)
@@ -192,8 +196,7 @@ class Engine:
         self._check(request)
         if request.adapter:
             self._pool.require(request.adapter)
-        if not self._seats.acquire(blocking=wait):
-            raise QueueFullError(f"{MAX_REQUESTS} requests are waiting or running", retry_after=1.0)
+        self._seats.take(wait=wait)
         sequence = Sequence(
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
         )
@@ -202,7 +205,7 @@ class Engine:
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:
-            self._seats.release()
+            self._seats.give_back()
             raise
         if request.adapter:
             self._bring(sequence)
@@ -212,12 +215,17 @@ class Engine:
         try:
             while not self._stopping:
                 self._loop.step()
-                self._commands.do(wait=not self._loop.has_work)
+                if self._loop.has_work:
+                    self._commands.do()
+                elif not self._commands.do(wait=IDLE_SECONDS):
+                    self._loop.check_integrity()
+                    self._pool.check_integrity()
+                    self._commands.do(wait=None)
             self._commands.shut()
             self._loop.end_all("cancelled")
         except BaseException as error:
             self._commands.shut()
-            self._loop.end_all("error", EngineStoppedError(f"the engine stopped: {type(error).__name__}"))
+            self._loop.end_all("error", EngineStoppedError(f"the engine stopped: {type(error).__name__}: {error}"))
             raise
 
     def _stop(self) -> None:
@@ -250,7 +258,7 @@ class Engine:
         """Give back what a request held."""
         if sequence.adapter is not None:
             self._pool.release(sequence.adapter)
-        self._seats.release()
+        self._seats.give_back()
 
     def _check(self, request: Request) -> None:
         ids = request.prompt_ids

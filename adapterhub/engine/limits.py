@@ -46,7 +46,7 @@ class Limits:
         adapter_bytes: int | None = None,
         host_adapter_bytes: int | None = None,
     ) -> Limits:
-        """None takes the default. Raises ConfigError when `kv_tokens` need more memory than is free.
+        """None takes the default. Raises ConfigError for one that needs more memory than is free.
 
         By default no more `kv_tokens` than the step's sequences can use at their longest.
         """
@@ -61,10 +61,13 @@ class Limits:
                 f"kv_tokens: {kv_tokens} need {kv_bytes} bytes, {free} are free; at most {free // token}",
                 field="kv_tokens",
             )
+        host_free = free_bytes(torch.device("cpu"))
         if adapter_bytes is None:
             adapter_bytes = int(free * ADAPTER_SHARE)
         if host_adapter_bytes is None:
-            host_adapter_bytes = int(free_bytes(torch.device("cpu")) * ADAPTER_SHARE)
+            host_adapter_bytes = int(host_free * ADAPTER_SHARE)
+        _check_free("adapter_bytes", adapter_bytes, free)
+        _check_free("host_adapter_bytes", host_adapter_bytes, host_free)
         return cls(max_sequences, blocks * BLOCK_TOKENS, kv_bytes, context, adapter_bytes, host_adapter_bytes)
 
     @property
@@ -78,6 +81,11 @@ class Limits:
         if self.context <= self.kv_tokens:
             return f"the context of {self.context}"
         return f"all KV blocks, which hold {self.kv_tokens}"
+
+
+def _check_free(name: str, nbytes: int, free: int) -> None:
+    if nbytes > free:
+        raise ConfigError(f"{name}: {nbytes} bytes, {free} are free", field=name)
 
 
 def token_bytes(base: BaseModel) -> int:

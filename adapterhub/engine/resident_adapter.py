@@ -131,7 +131,7 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
     if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
         raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
-    try:
+    with _refused(adapter):
         method = methods.for_peft_type(adapter.peft_type)
         if base.quantization not in method.served_on:
             raise UnsupportedAdapterError(
@@ -141,11 +141,10 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         with blamed_on(method):
             config = method.Config.from_peft(adapter.config, where="its config")
             plan = method.plan(config, base.shape)
-    except (ConfigError, UnsupportedAdapterError) as error:
-        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
     adapter.check_plan(plan, base=base.record.id)
     _check_base(adapter, base)
-    bound = bind_sites(method, config, plan, tensors, base)
+    with _refused(adapter):
+        bound = bind_sites(method, config, plan, tensors, base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
     return ResidentAdapter(
         digest=adapter.digest,
@@ -202,6 +201,15 @@ def _kv_bytes(base: Ground) -> int:
     """Bytes of one position's keys and values in all layers."""
     shape = base.shape
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
+
+
+@contextmanager
+def _refused(adapter: Adapter) -> Iterator[None]:
+    """Options that cannot be served become an error that names the adapter."""
+    try:
+        yield
+    except (ConfigError, UnsupportedAdapterError) as error:
+        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ called once, here; pluggy is never called while serving.
 from adapterhub.plugins.commands import load_commands
 from adapterhub.plugins.found import COMMANDS_GROUP, GROUP, VARIABLE, Found, find
 from adapterhub.plugins.methods import Methods, installed_methods, load_methods
+from adapterhub.plugins.peft_types import peft_types
 from adapterhub.plugins.plugin_status import PluginStatus
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "installed_methods",
     "load_commands",
     "load_methods",
+    "peft_types",
 ]

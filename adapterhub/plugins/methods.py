@@ -13,6 +13,7 @@ from adapterhub.errors import MethodNotFoundError, UnsupportedAdapterError, did_
 from adapterhub.method import Method
 from adapterhub.plugins.found import GROUP, VARIABLE, distribution, find, in_order
 from adapterhub.plugins.load import load
+from adapterhub.plugins.peft_types import peft_types
 from adapterhub.plugins.plugin_status import PluginStatus
 from adapterhub.preset import TrainPreset
 from adapterhub.unserved import Unserved
@@ -109,7 +110,7 @@ def load_methods(found: Iterable[EntryPoint], *, switched_off: tuple[str, ...] =
 
 
 def _refuse_taken(found: Registered, taken: Mapping[str, Registered]) -> None:
-    """Raises ValueError for a name that is taken, and for a second method that would serve the same adapters."""
+    """Raises ValueError for a name that is taken, and for another's adapters: an installed method's, or PEFT's own."""
     if isinstance(found, TrainPreset):
         if found.name in taken:
             raise ValueError(f"preset {found.name!r}: the name is already registered")
@@ -117,3 +118,8 @@ def _refuse_taken(found: Registered, taken: Mapping[str, Registered]) -> None:
     served = {other.peft_type for other in taken.values() if not isinstance(other, TrainPreset)}
     if found.name in taken or found.peft_type in served:
         raise ValueError(f"method {found.name!r} ({found.peft_type}) is already registered")
+    if isinstance(found, Method) and found.peft_type in peft_types() and not found.in_peft:
+        raise ValueError(
+            f"method {found.name!r}: peft_type {found.peft_type} is PEFT's own; a method that serves what PEFT trains "
+            "says in_peft = True, another needs a peft_type of its own"
+        )

@@ -12,7 +12,7 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import ConfigDict, Field, create_model, model_validator
 
-from adapterhub import BaseShape, ConfigError, MethodConfig, select_modules
+from adapterhub import BaseShape, ConfigError, MethodConfig, by_pattern, select_modules
 
 UNSERVED = {"bias": "none", "modules_to_save": None}
 """Options that reach beyond the method's own layers, and what they must be."""
@@ -31,6 +31,10 @@ class PeftOptions(MethodConfig):
         Raises ConfigError when they match nothing, listing what there is.
         """
         targets = self.targets(shape)
+        for name, value in self.model_dump().items():
+            if name.endswith("_pattern") and isinstance(value, dict):  # tried before PEFT does, which has no time limit
+                for pattern in value:
+                    any(by_pattern({pattern: True}, module, False) for module in shape.modules)
         return self._made(**self.model_dump() | {"target_modules": targets})
 
     def targets(self, shape: BaseShape) -> list[str]:

@@ -23,6 +23,7 @@ from adapterhub import (
     Params,
     Site,
     check_pattern,
+    match_pattern,
     select_modules,
 )
 
@@ -53,7 +54,8 @@ class IA3Config(MethodConfig):
     def scales_input(self, module: str) -> bool:
         """Whether PEFT takes a module for one of the feed-forward part."""
         if isinstance(self.feedforward_modules, str):
-            return bool(re.fullmatch(self.feedforward_modules, module))
+            found = match_pattern(self.feedforward_modules, module, field_name="feedforward_modules", whole=True)
+            return found is not None
         return module.endswith(self.feedforward_modules)
 
     def to_peft(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adapterhub.config import Config
+from adapterhub.config import Config, Size
 
 
 class ServeConfig(Config):
@@ -26,5 +26,13 @@ class ServeConfig(Config):
     """The most generations in one step; more wait."""
     kv_tokens: int | None = Field(default=None, ge=64, le=1 << 24)
     """Room for keys and values, in tokens of all generations together. [default: a share of the free memory]"""
+    max_context: int | None = Field(default=None, ge=16, le=1 << 24)
+    """The most tokens of one generation, virtual and prompt tokens included. [default: the base's]"""
+    step_tokens: int = Field(default=256, ge=1, le=1 << 16)
+    """The most rows in one step: one for each generation, the rest for prompts, in chunks."""
+    adapter_bytes: Size | None = None
+    """Room for adapters ready to run, such as 512MB or 2GiB. [default: an eighth of the free memory]"""
+    host_adapter_bytes: Size | None = None
+    """Room on the host for adapters that may come back, likewise. [default: an eighth of the host's free memory]"""
     grace: float = Field(default=30, ge=0, le=3600)
     """Seconds that running generations have to end in when the server is told to stop."""

@@ -12,12 +12,15 @@ from adapterhub.store import Store
 from adapterhub_server.config import ServeConfig
 from adapterhub_server.service import Service
 
+LIMITS = ("max_sequences", "kv_tokens", "max_context", "step_tokens", "adapter_bytes", "host_adapter_bytes")
+"""The settings that are the engine's, by its own names."""
+
 
 async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered."""
     service = Service(config.host, config.port)  # first, so that a port in use is told before the base loads
     base = BaseModel.load(config.base, quantization=config.quantize)
-    with Engine(base, max_sequences=config.max_sequences, kv_tokens=config.kv_tokens) as engine:
+    with Engine(base, **config.model_dump(include=set(LIMITS))) as engine:
         await service.start(engine, Store.default(), config.adapter)
         stop = _stop_signal()
         announce(service.address, engine)

@@ -1,0 +1,16 @@
+"""`python -m benchmarks <name>`."""
+
+from __future__ import annotations
+
+import click
+
+from benchmarks import pool
+
+
+@click.group()
+def main() -> None:
+    """Measure, and print the figures beside the baseline of the same run."""
+
+
+main.add_command(pool.command)
+main()
