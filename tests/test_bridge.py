@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,18 +12,19 @@ from adapterhub_bridge import BRIDGED
 from adapterhub_bridge.method import Bridged
 from adapterhub_bridge.virtual_tokens import Cartridge, Cpt, MultitaskPromptTuning
 from conftest import save_random_adapter
-from peft import PeftModel, PeftType
+from peft import PeftModel, PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from training import assert_trains
 from transformers import AutoModelForCausalLM
 
-from adapterhub.adapter import read_folder
+from adapterhub.adapter import Adapter, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.errors import ConfigError, MethodNotFoundError, UnsupportedAdapterError
+from adapterhub.peft import peft_config
 from adapterhub.plugins import Methods, installed_methods
-from adapterhub.testing import MethodContract, random_adapter
-from adapterhub.testing.equality import greedy, recording_engine, run
+from adapterhub.testing import MethodContract, random_adapter, save_tiny_llama
+from adapterhub.testing.equality import assert_equal, greedy, recording_engine, run
 
 TARGETS = {"target_modules": ["q_proj", "v_proj", "down_proj"]}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -106,6 +107,48 @@ def base(tiny_base: Path) -> BaseModel:
 def test_trained_by_peft_and_saved_as_it_is_served(base: BaseModel, tmp_path: Path, peft_type: str) -> None:
     rate = RATES.get(peft_type, 0.03)
     assert_trains(base, peft_type.lower(), tmp_path / "run" / "out", rate=rate, options=TRAINED[peft_type])
+
+
+def shaken_by_peft(base: BaseModel, method: Bridged, folder: Path, seed: int) -> Adapter:
+    """A fresh adapter of PEFT's with noise on what learns."""
+    config = method.Config.load(TRAINED[method.peft_type], where="test")
+    model = AutoModelForCausalLM.from_pretrained(base.record.id, dtype=torch.float32)
+    adapted = get_peft_model(model, peft_config(method, config))
+    scale = RECIPES[method.peft_type].get("scale", 0.1)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn(parameter.shape, generator=generator) * scale
+    adapted.save_pretrained(str(folder))
+    return replace(read_folder(folder), digest=f"sha256:{method.name}")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_all_of_them_in_one_batch_on_a_quantized_base_are_what_they_are_alone(
+    quantization: Literal["int8", "nf4"], tmp_path: Path
+) -> None:
+    folder = save_tiny_llama(tmp_path / "base", hidden=64)
+    base = BaseModel.load(str(folder), quantization=quantization, device="cpu")
+    base = replace(base, record=base.record.model_copy(update={"id": str(folder)}))
+    served = [method for method in BRIDGED if quantization in method.served_on]
+    assert len(served) >= 15
+    adapters = {
+        method.name: shaken_by_peft(base, method, tmp_path / method.name, seed) for seed, method in enumerate(served)
+    }
+    digests = ["", *(adapter.digest for adapter in adapters.values())]
+    requests = [greedy(range(3 + n, 20 + 2 * n), digest, 4) for n, digest in enumerate(digests)]
+    with recording_engine(base, adapters) as (engine, recorder):
+        alone = [run(engine, recorder, [request])[0] for request in requests]
+        bare = run(engine, recorder, [replace(request, adapter="") for request in requests])
+    with recording_engine(base, adapters, step_tokens=61) as (engine, recorder):
+        assert_equal(engine, recorder, requests, alone, tolerance=0.0 if quantization == "int8" else 1e-4)
+    still = [
+        request.adapter
+        for request, row, base_row in zip(requests, alone, bare, strict=True)
+        if float((row.logits[0] - base_row.logits[0]).abs().max()) < 0.05
+    ]
+    assert still == [""], "these do nothing"
 
 
 def test_a_prompt_of_one_task_is_served_as_peft_computes_it(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
