@@ -8,22 +8,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+CONTRACT = (
+    "op",
+    "preset",
+    "unserved",
+    "pattern",
+    "method_training",
+    "method",
+    "select",
+    "target_config",
+    "prompt_format",
+    "safetensors_header",
+    "adapter",
+    "hookspecs",
+)
+"""The single modules of floor 1, in the order they may import each other."""
+
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "pb", "tasks"},
-    {
-        "op",
-        "preset",
-        "unserved",
-        "pattern",
-        "method_training",
-        "method",
-        "select",
-        "target_config",
-        "prompt_format",
-        "safetensors_header",
-        "adapter",
-        "hookspecs",
-    },
+    set(CONTRACT),
     {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
@@ -34,25 +37,7 @@ FLOORS: list[set[str]] = [
     {"server"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {
-    name: rank
-    for rank, name in enumerate(
-        (
-            "op",
-            "preset",
-            "unserved",
-            "pattern",
-            "method_training",
-            "method",
-            "select",
-            "target_config",
-            "prompt_format",
-            "safetensors_header",
-            "adapter",
-            "hookspecs",
-        )
-    )
-}
+ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {name: rank for rank, name in enumerate(CONTRACT)}
 """Single modules of one floor, in the order they may import each other."""
 WITHOUT_TORCH = {"errors", "quiet", "config", "pb", "tasks", "store", "client", "cli", "hookspecs", "scaffold"}
 PUBLIC = {"adapterhub", "adapterhub.method", "adapterhub.method_training"}
