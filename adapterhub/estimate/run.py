@@ -26,6 +26,8 @@ from adapterhub.train.choice import Choice
 GIB = 1 << 30
 FP32 = 4
 HELD: tuple[Quantization, ...] = get_args(Quantization)
+COMPARED = "lora"
+"""The method that others are shown beside."""
 FULL = "full"
 """What training every weight is called."""
 
@@ -55,7 +57,11 @@ def estimate(config: EstimateConfig, *, device: str | None = None) -> Estimate:
         trainable_share=sum(run.sizes) / base.num_parameters,
         adapter_parameters=file.num_parameters,
         adapter_bytes=FP32 * file.num_parameters,
-        training=(_full(config, base), *_adapters(config, choice, plan, run, base)),
+        training=(
+            _full(config, base),
+            *_adapters(config, choice, plan, run, base),
+            *_compared(config, choice, base),
+        ),
         resident={name: _resident(saved, file, base.held_as(name)) for name in HELD if name in choice.method.served_on},
     )
 
@@ -67,6 +73,14 @@ def _full(config: EstimateConfig, base: EmptyBase) -> Training:
     batch = Batch(config.batch_size, min(config.max_length, base.shape.max_positions))
     kept = activations(base, batch, None, {})
     return training(FULL, base, run, kept, optimizer_bytes=adamw_bytes(run.sizes), whole=True)
+
+
+def _compared(config: EstimateConfig, choice: Choice, base: EmptyBase) -> Iterator[Training]:
+    """Of the method that others are measured by, with its defaults and by its presets."""
+    if choice.method.name != COMPARED and COMPARED in installed_methods().by_name:
+        other = Choice.of(COMPARED, {})
+        plan = other.method.plan(other.options, base.shape)
+        yield from _adapters(config, other, plan, trained(other, plan, base), base)
 
 
 def _adapters(config: EstimateConfig, choice: Choice, plan: Plan, run: Trained, base: EmptyBase) -> Iterator[Training]:
