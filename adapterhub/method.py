@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
+from adapterhub.adopted import Adopted
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
 from adapterhub.op import LowRank, Op
@@ -261,6 +262,14 @@ class Method(ABC, Generic[C]):
     def rewrites_base(self, config: C) -> bool:
         """Whether PEFT starts by changing the base's weights; the adapter is saved for the original ones."""
         return False
+
+    def adopt(self, values: Mapping[str, Any], *, where: str) -> Adopted | None:
+        """Another library's adapter as one of this method's, for `adapterhub import`; None when it is of no known kind.
+
+        `values` is its `adapter_config.json`, which has no `peft_type`; `where` names it in errors.
+        Raises UnsupportedAdapterError naming the first option that has an effect the method does not serve.
+        """
+        return None
 
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
         """What the other functions get as `p` when serving: derived tensors, made once at load.

@@ -10,11 +10,22 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "pb", "tasks"},
-    {"op", "preset", "unserved", "method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs"},
+    {
+        "op",
+        "preset",
+        "unserved",
+        "adopted",
+        "method",
+        "select",
+        "prompt_format",
+        "safetensors_header",
+        "adapter",
+        "hookspecs",
+    },
     {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
-    {"train", "engine", "client"},
+    {"train", "engine", "client", "imports"},
     {"evaluate", "testing"},
     {"demo"},
     {"cli"},
@@ -24,7 +35,18 @@ LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {
     name: rank
     for rank, name in enumerate(
-        ("op", "preset", "unserved", "method", "select", "prompt_format", "safetensors_header", "adapter", "hookspecs")
+        (
+            "op",
+            "preset",
+            "unserved",
+            "adopted",
+            "method",
+            "select",
+            "prompt_format",
+            "safetensors_header",
+            "adapter",
+            "hookspecs",
+        )
     )
 }
 """Single modules of one floor, in the order they may import each other."""

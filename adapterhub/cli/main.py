@@ -22,6 +22,7 @@ from adapterhub.plugins import VARIABLE, load_commands
 VERBS = (
     "demo",
     "generate",
+    "import",
     "ls",
     "plugins",
     "show",

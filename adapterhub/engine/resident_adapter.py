@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,17 +11,10 @@ from torch import Tensor
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.errors import (
-    AdapterHubError,
-    BaseMismatchError,
-    ConfigError,
-    InvalidInputError,
-    PluginError,
-    UnsupportedAdapterError,
-)
+from adapterhub.errors import BaseMismatchError, InvalidInputError, PluginError, UnsupportedAdapterError
 from adapterhub.method import Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Op
-from adapterhub.plugins import Methods
+from adapterhub.plugins import Methods, blamed_on, fit, understand
 
 EXACT = (torch.float32, torch.float64)
 
@@ -85,27 +77,19 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
     """
     if not adapter.digest:
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
-    if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
-        raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
-    try:
-        method = methods.for_peft_type(adapter.peft_type)
-        if base.quantization not in method.served_on:
-            raise UnsupportedAdapterError(
-                f"method {method.name!r} is served on bases held as {', '.join(sorted(method.served_on))}, "
-                f"this one is {base.quantization}"
-            )
-        with _blamed_on(method):
-            config = method.Config.from_peft(adapter.config, where="its config")
-            plan = method.plan(config, base.shape)
-    except (ConfigError, UnsupportedAdapterError) as error:
-        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
-    adapter.check_plan(plan, base=base.record.id)
+    method, config = understand(adapter, methods)
+    if base.quantization not in method.served_on:
+        raise UnsupportedAdapterError(
+            f"{adapter.name}: method {method.name!r} is served on bases held as "
+            f"{', '.join(sorted(method.served_on))}, this one is {base.quantization}"
+        )
+    plan = fit(adapter, method, config, base.shape, base=base.record.id)
     _check_base(adapter, base)
     bound_sites: dict[str, tuple[Site, Params]] = {}
     shared: Params = {}
     prompt = kv = None
     for site, params in _by_site(tensors, plan, base):
-        with _blamed_on(method):
+        with blamed_on(method):
             bound = method.bind(config, site, {**shared, **params}, base.weights)
             if site.kind == "shared":
                 shared = {name: _placed(tensor, site, base) for name, tensor in bound.items()}
@@ -118,7 +102,7 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
                 kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
             else:
                 bound_sites[site.module] = (site, bound)
-    with _blamed_on(method):
+    with blamed_on(method):
         modules = _modules(method, config, bound_sites, base)
     held = [tensor for bound in modules.values() for tensor in bound.tensors()]
     held += [] if prompt is None else [prompt]
@@ -147,17 +131,6 @@ def _kv_bytes(base: BaseModel) -> int:
     """Bytes of one position's keys and values in all layers."""
     shape = base.shape
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
-
-
-@contextmanager
-def _blamed_on(method: Method[Any]) -> Iterator[None]:
-    """Whatever a plugin raises becomes an error that names it; errors of our tree pass."""
-    try:
-        yield
-    except AdapterHubError:
-        raise
-    except Exception as error:
-        raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
 
 
 def _modules(
@@ -213,7 +186,7 @@ def _placed(tensor: Tensor, site: Site, base: BaseModel) -> Tensor:
 
 
 def _check_base(adapter: Adapter, base: BaseModel) -> None:
-    made_on = adapter.provenance.base if adapter.provenance else None
+    made_on = adapter.base
     if made_on is not None and made_on.digest != base.record.digest:
         raise BaseMismatchError(
             f"{adapter.name} was made on {made_on.id} ({made_on.digest[:19]}), "
