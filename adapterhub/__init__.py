@@ -6,6 +6,7 @@ Importing it is light: what needs torch is imported when its name is first asked
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from adapterhub.adopted import Adopted
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from adapterhub.store import Store
 
 __all__ = [
+    "Adopted",
     "BaseModel",
     "BaseShape",
     "ConfigError",

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from adapterhub.config import Config
 from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
 from adapterhub.method import Plan
 from adapterhub.prompt_format import PromptFormat
-from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, read_header
+from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, no_duplicates, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,12 +58,12 @@ class Provenance(Config):
     format_version: int = 1
     method: str
     """The method's name."""
-    base: BaseRecord
-    """The base model it was trained on."""
+    base: BaseRecord | None = None
+    """The base model it was trained on; only a converted adapter may not know."""
     quantization: str = "none"
-    """How the base was quantized in training."""
-    prompt_format: PromptFormat = PromptFormat()
-    """How prompts become token ids; applied by default wherever the adapter is served."""
+    """How the base was quantized in training; empty when that is not known."""
+    prompt_format: PromptFormat | None = PromptFormat()
+    """How prompts become token ids, applied by default wherever the adapter is served; None when that is not known."""
     data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -74,6 +74,14 @@ class Provenance(Config):
     """Versions of the libraries it was made with."""
     created: str = ""
     """UTC time, ISO 8601."""
+    converted_from: dict[str, Any] = Field(default_factory=dict)
+    """The library whose adapter this was, and the digests of the files it was made from."""
+
+    @model_validator(mode="after")
+    def _base_is_known(self) -> Provenance:
+        if self.base is None and not self.converted_from:
+            raise ValueError("base: missing, and it was not converted from another library's adapter")
+        return self
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class Adapter:
     tensors: Mapping[str, TensorHeader]
     """Tensor name on disk -> its dtype, shape and place, from the checked header."""
     provenance: Provenance | None
-    """None when somebody else made it; such an adapter is shown as unverified."""
+    """None when somebody else made it."""
     digest: str = field(default="", compare=False)
     """Content digest given by the store, `sha256:...`; empty outside it."""
 
@@ -95,6 +103,16 @@ class Adapter:
     def name(self) -> str:
         """What errors call it: its digest, or where it lies when it has none."""
         return f"adapter {self.digest}" if self.digest else f"adapter in {self.files[TENSORS_FILE].parent}"
+
+    @property
+    def base(self) -> BaseRecord | None:
+        """The base it was trained on; None when that is not recorded, and such an adapter is shown as unverified."""
+        return self.provenance.base if self.provenance else None
+
+    @property
+    def prompt_format(self) -> PromptFormat | None:
+        """The recorded format of its prompts, if there is one."""
+        return self.provenance.prompt_format if self.provenance else None
 
     @property
     def peft_type(self) -> str:
@@ -114,18 +132,7 @@ class Adapter:
 
         Raises CorruptAdapterError for values that are not finite.
         """
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        try:
-            tensors = load(self.files[TENSORS_FILE].read_bytes())
-        except SafetensorError as error:
-            raise CorruptAdapterError(f"{self.name}: {error}") from None
-        for key, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise CorruptAdapterError(f"{self.name}: tensor {key!r} has values that are not finite")
-        return tensors
+        return read_tensors(self.files[TENSORS_FILE], name=self.name)
 
     def check_plan(self, plan: Plan, *, base: str) -> None:
         """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.
@@ -153,6 +160,25 @@ class Adapter:
             raise BaseMismatchError(f"{self.name} does not fit base {base}: {listed}{more}")
 
 
+def read_tensors(path: Path, *, name: str) -> dict[str, Tensor]:
+    """All tensors of a file whose header was read, copied into memory; `name` says in errors whose they are.
+
+    Raises CorruptAdapterError for values that are not finite.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(path.read_bytes())
+    except SafetensorError as error:
+        raise CorruptAdapterError(f"{name}: {error}") from None
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CorruptAdapterError(f"{name}: tensor {key!r} has values that are not finite")
+    return tensors
+
+
 def read_folder(folder: Path) -> Adapter:
     """Read and check the adapter in a folder. Raises CorruptAdapterError when it is not one."""
     files = {name: folder / name for name in ADAPTER_FILES if (folder / name).is_file()}
@@ -169,7 +195,7 @@ def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Ad
     for name in (CONFIG_FILE, TENSORS_FILE):
         if name not in files:
             raise CorruptAdapterError(f"{where}: no {name}")
-    config = _read_json(files[CONFIG_FILE])
+    config = read_json(files[CONFIG_FILE])
     if not isinstance(config.get("peft_type"), str):
         raise CorruptAdapterError(f"{files[CONFIG_FILE]}: no peft_type")
     provenance = None
@@ -179,7 +205,7 @@ def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Ad
 
 
 def _read_provenance(path: Path) -> Provenance:
-    values = _read_json(path)
+    values = read_json(path)
     version = values.get("format_version", 1)
     known = Provenance.model_fields["format_version"].default
     if not isinstance(version, int) or version > known:
@@ -190,11 +216,12 @@ def _read_provenance(path: Path) -> Provenance:
         raise CorruptAdapterError(str(error)) from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises CorruptAdapterError when it is none, is too long or has a name twice."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise CorruptAdapterError(f"{path}: longer than {MAX_JSON_BYTES} bytes")
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes(), object_pairs_hook=no_duplicates)
     except (ValueError, RecursionError) as error:
         raise CorruptAdapterError(f"{path}: not JSON: {error}") from None
     if not isinstance(values, dict):

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
+from adapterhub.adopted import Adopted
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
 from adapterhub.method_training import MethodTraining
@@ -277,6 +278,14 @@ class Method(MethodTraining[C], ABC, Generic[C]):
     def as_saved(self, config: C) -> C:
         """The options that an adapter trained with `config` is saved with, where its tensors' shapes differ."""
         return config
+
+    def adopt(self, values: Mapping[str, Any], *, where: str) -> Adopted | None:
+        """Another library's adapter as one of this method's, for `adapterhub import`; None when it is of no known kind.
+
+        `values` is its `adapter_config.json`, which has no `peft_type`; `where` names it in errors.
+        Raises UnsupportedAdapterError naming the first option that has an effect the method does not serve.
+        """
+        return None
 
     def bind(self, config: C, site: Site, p: Params, base: BaseWeights) -> Params:
         """What the other functions get as `p` when serving: derived tensors, made once at load.

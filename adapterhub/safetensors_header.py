@@ -63,7 +63,7 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
         raise CorruptAdapterError(f"{path}: header is not a JSON object")
     try:
         # As text: from bytes, json would also take UTF-16, which the tensors' reader does not.
-        header = json.loads(raw.decode(), object_pairs_hook=_no_duplicates)
+        header = json.loads(raw.decode(), object_pairs_hook=no_duplicates)
     except (ValueError, RecursionError) as error:
         raise CorruptAdapterError(f"{path}: header is not JSON: {error}") from None
     metadata = header.pop("__metadata__", {})
@@ -112,7 +112,8 @@ def _check_layout(path: Path, tensors: dict[str, TensorHeader], data_bytes: int)
         raise CorruptAdapterError(f"{path}: {problem} ({data_bytes} bytes of data, its header says {expected})")
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json`: an object as a dict. Raises ValueError when a name stands twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name stands twice")

@@ -114,6 +114,7 @@ def test_what_is_left_is_saved_whole(floating: BaseModel, tmp_path: Path) -> Non
     assert result.adapter.config["total_step"] == len(result.losses) == 8
     provenance = result.adapter.provenance
     assert provenance is not None
+    assert provenance.prompt_format is not None
     pairs = read_dataset(tmp_path / "run" / "colors.jsonl")
     examples = encode(pairs, floating.tokenizer, provenance.prompt_format, max_length=64)
     loaded: Any = PeftModel.from_pretrained(copy.deepcopy(floating.model), tmp_path / "run" / "out")

@@ -251,8 +251,9 @@ def test_tensors_that_differ_from_the_plan_are_refused_by_key(
         (CONFIG_FILE, b" " * (1 << 20) + b"{}", "longer than"),
         (PROVENANCE_FILE, b'{"format_version": 2}', "format_version 2; this version reads up to 1"),
         (PROVENANCE_FILE, b'{"format_version": "1"}', "format_version '1'"),
-        (PROVENANCE_FILE, b'{"method": "lora"}', "base: Field required"),
+        (PROVENANCE_FILE, b'{"method": "lora"}', "base: missing, and it was not converted"),
         (PROVENANCE_FILE, b'{"methd": "lora"}', "adapterhub.json"),
+        (CONFIG_FILE, b'{"peft_type": "LORA", "r": 2, "r": 4}', "a name stands twice"),
     ],
 )
 def test_a_wrong_json_file_is_refused_by_name(folder: Path, name: str, content: bytes, reason: str) -> None:

@@ -62,7 +62,11 @@ def test_a_table_says_the_same(empty_base: Path) -> None:
 def test_every_method_has_a_price(method: str, empty_base: Path) -> None:
     found = json.loads(run(empty_base, "--method", method, "--json").stdout)
     assert found["trainable_parameters"] >= found["adapter_parameters"] > 0
-    assert [way["quantization"] for way in found["training"]] == ["none", "none", "nf4"]
+    others = [] if "lora" in method else [("lora", "none"), ("qlora", "nf4")]
+    ways = [(way["name"], way["quantization"]) for way in found["training"]]
+    assert ways[0] == ("full", "none")
+    assert [quantization for _, quantization in ways[1:3]] == ["none", "nf4"]
+    assert ways[3:] == others
 
 
 @pytest.mark.parametrize(

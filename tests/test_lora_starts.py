@@ -175,9 +175,11 @@ def test_loftq_is_saved_for_the_original_base(nf4: BaseModel, bases: dict[str, P
     with recording_engine(served, {request.adapter: replace(result.adapter, digest=request.adapter)}) as (engine, seen):
         row = run(engine, seen, [request])[0]
     torch.testing.assert_close(row.logits, teacher_forced(reference, request, row), atol=1e-4, rtol=0)
-    assert result.adapter.provenance is not None
+    provenance = result.adapter.provenance
+    assert provenance is not None
+    assert provenance.prompt_format is not None
     pairs = read_dataset(tmp_path / "colors.jsonl")
-    examples = encode(pairs, served.tokenizer, result.adapter.provenance.prompt_format, max_length=64)
+    examples = encode(pairs, served.tokenizer, provenance.prompt_format, max_length=64)
     bare, adapted = (mean_loss(m, examples, batch_size=24, device=served.device) for m in (served.model, reference))
     assert adapted < 0.95 * bare
 

@@ -18,6 +18,7 @@ from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.client import Client, SamplingOptions
 from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, UnavailableError
+from adapterhub.imports import import_adapter
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import AdapterRef, Store
 
@@ -119,6 +120,14 @@ def test_a_format_of_another_template_is_refused_unless_the_request_brings_its_o
     with pytest.raises(BaseMismatchError, match="chat template"):
         server.client.generate(PROMPT, adapter="foreign", max_new_tokens=1)
     assert server.client.generate(PROMPT, adapter="foreign", kind="raw", max_new_tokens=1).token_ids
+
+
+def test_an_adapter_whose_format_is_not_known_is_prompted_as_the_base(server: Serving, tmp_path: Path) -> None:
+    import_adapter(Path(__file__).parent / "adapters_library" / "seq_bn", tmp_path)
+    server.store.publish(tmp_path, "converted")
+    chat = server.client.generate(PROMPT, adapter="converted", kind="chat", max_new_tokens=8)
+    assert server.client.generate(PROMPT, adapter="converted", max_new_tokens=8) == chat
+    assert server.client.generate(PROMPT, max_new_tokens=8).token_ids != chat.token_ids
 
 
 def test_many_at_once_answer_as_each_alone_and_share_steps(server: Serving) -> None:

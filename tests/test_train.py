@@ -102,13 +102,13 @@ def test_peft_loads_what_was_trained_and_agrees_on_the_validation_loss(
     base: BaseModel, data: Path, tmp_path: Path, method: str
 ) -> None:
     result = run(data, tmp_path / "out", base, method, validation=data)
-    provenance = result.adapter.provenance
-    assert provenance is not None
+    prompt_format = result.adapter.prompt_format
+    assert prompt_format is not None
     examples = []
     for line in data.read_text().splitlines():
         pair = json.loads(line)
-        prompt = provenance.prompt_format.encode_prompt(base.tokenizer, pair["prompt"])
-        response = provenance.prompt_format.encode_response(base.tokenizer, pair["completion"])
+        prompt = prompt_format.encode_prompt(base.tokenizer, pair["prompt"])
+        response = prompt_format.encode_response(base.tokenizer, pair["completion"])
         examples.append(Example(input_ids=prompt + response, labels=[IGNORED] * len(prompt) + response))
     bare = logits(base.model, examples[0]["input_ids"])
     loaded: Any = PeftModel.from_pretrained(base.model, tmp_path / "out")
@@ -132,11 +132,12 @@ def test_the_loss_is_the_models_own_mean_over_responses(base: BaseModel) -> None
 
 def test_the_record_says_how_it_came_to_be_and_names_no_path(base: BaseModel, data: Path, tmp_path: Path) -> None:
     result = run(data, tmp_path / "out", base, max_steps=1, seed=7, system_prompt="Say a color.")
-    record = result.adapter.provenance
+    record, prompt_format = result.adapter.provenance, result.adapter.prompt_format
     assert record is not None
+    assert prompt_format is not None
     assert (record.method, record.base, record.quantization) == ("lora", base.record, base.quantization)
-    assert (record.prompt_format.kind, record.prompt_format.closes_with) == ("chat", "</s>")
-    assert record.prompt_format.system_prompt == "Say a color."
+    assert (prompt_format.kind, prompt_format.closes_with) == ("chat", "</s>")
+    assert prompt_format.system_prompt == "Say a color."
     assert (record.data["examples"], record.data["validation_examples"]) == (22, 2)
     assert (record.training["seed"], record.training["steps"], record.training["objective"]) == (7, 1, "sft")
     assert record.evaluations == {
@@ -166,7 +167,7 @@ def test_training_loads_the_base_it_names_unquantized_on_the_cpu(folder: Path, d
     result = train(TrainConfig(base=str(folder), data=data, max_steps=1), tmp_path / "out")
     assert result.adapter.provenance is not None
     assert result.adapter.provenance.quantization == "nf4" if torch.cuda.is_available() else "none"
-    assert result.adapter.provenance.base.digest == BaseModel.load(str(folder), quantization="none").record.digest
+    assert result.adapter.base == BaseModel.load(str(folder), quantization="none").record
 
 
 def test_what_is_wrong_is_named_before_the_base_is_loaded(folder: Path, data: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def assert_trains(base: BaseModel, method: str, into: Path, *, rate: float, opti
     assert str(into.parent.parent) not in (into / CONFIG_FILE).read_text()
 
     dataset = read_dataset(into.parent / "colors.jsonl")
+    assert provenance.prompt_format is not None
     examples = encode(dataset, base.tokenizer, provenance.prompt_format, max_length=64)
     loaded: Any = PeftModel.from_pretrained(copy.deepcopy(base.model), into)
     assert mean_loss(loaded, examples, batch_size=8, device=base.device) == pytest.approx(result.loss_after, abs=1e-5)

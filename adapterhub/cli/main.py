@@ -22,6 +22,7 @@ from adapterhub.plugins import COMMANDS_GROUP, VARIABLE, find, load_commands
 VERBS = (
     "demo",
     "generate",
+    "import",
     "ls",
     "methods",
     "plan",

@@ -67,12 +67,12 @@ def accuracies(
     base = BaseModel.load(base_ref, quantization=SERVE_QUANTIZATION)
     trials = []
     for item in trained:
-        provenance = item.result.adapter.provenance
-        assert provenance is not None
+        prompt_format = item.result.adapter.prompt_format
+        assert prompt_format is not None
         pairs = tuple((pair.prompt, pair.completion) for pair in read_dataset(item.recipe.task.test).pairs)
         for digest in ("", item.ref.digest):
             limit = item.recipe.max_new_tokens
-            trials.append(Trial(digest, provenance.prompt_format, pairs, item.recipe.task.score, limit))
+            trials.append(Trial(digest, prompt_format, pairs, item.recipe.task.score, limit))
     with Engine(base) as engine, progress_bar(console) as bar:
         for item in trained:
             engine.load_adapter(store.resolve(item.ref))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -18,16 +17,14 @@ from torch import Tensor
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.errors import (
-    AdapterHubError,
     BaseMismatchError,
-    ConfigError,
     InvalidInputError,
     PluginError,
     UnsupportedAdapterError,
 )
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Op
-from adapterhub.plugins import Methods
+from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
 
@@ -129,21 +126,15 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
     """
     if not adapter.digest:
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
-    if (task := adapter.config.get("task_type")) not in (None, "CAUSAL_LM"):
-        raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
-    with _refused(adapter):
-        method = methods.for_peft_type(adapter.peft_type)
-        if base.quantization not in method.served_on:
-            raise UnsupportedAdapterError(
-                f"method {method.name!r} is served on bases held as {', '.join(sorted(method.served_on))}, "
-                f"this one is {base.quantization}"
-            )
-        with blamed_on(method):
-            config = method.Config.from_peft(adapter.config, where="its config")
-            plan = method.plan(config, base.shape)
-    adapter.check_plan(plan, base=base.record.id)
+    method, config = understand(adapter, methods)
+    if base.quantization not in method.served_on:
+        raise UnsupportedAdapterError(
+            f"{adapter.name}: method {method.name!r} is served on bases held as "
+            f"{', '.join(sorted(method.served_on))}, this one is {base.quantization}"
+        )
+    plan = fit(adapter, method, config, base.shape, base=base.record.id)
     _check_base(adapter, base)
-    with _refused(adapter):
+    with refusing(adapter):
         bound = bind_sites(method, config, plan, tensors, base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
     return ResidentAdapter(
@@ -203,26 +194,6 @@ def _kv_bytes(base: Ground) -> int:
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
 
 
-@contextmanager
-def _refused(adapter: Adapter) -> Iterator[None]:
-    """Options that cannot be served become an error that names the adapter."""
-    try:
-        yield
-    except (ConfigError, UnsupportedAdapterError) as error:
-        raise UnsupportedAdapterError(f"{adapter.name}: {error}") from None
-
-
-@contextmanager
-def blamed_on(method: Method[Any]) -> Iterator[None]:
-    """Whatever a plugin raises becomes an error that names it; errors of our tree pass."""
-    try:
-        yield
-    except AdapterHubError:
-        raise
-    except Exception as error:
-        raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
-
-
 def _modules(
     method: Method[Any], config: MethodConfig, sites: Mapping[str, tuple[Site, Params]], base: Ground
 ) -> dict[str, BoundSite]:
@@ -276,7 +247,7 @@ def _placed(tensor: Tensor, site: Site, base: Ground) -> Tensor:
 
 
 def _check_base(adapter: Adapter, base: BaseModel) -> None:
-    made_on = adapter.provenance.base if adapter.provenance else None
+    made_on = adapter.base
     if made_on is not None and made_on.digest != base.record.digest:
         raise BaseMismatchError(
             f"{adapter.name} was made on {made_on.id} ({made_on.digest[:19]}), "

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from adapterhub.base import EmptyBase
-from adapterhub.engine.resident_adapter import blamed_on
 from adapterhub.method import Method, MethodConfig, Params, Plan, Site
+from adapterhub.plugins import blamed_on
 from adapterhub.train.choice import Choice
 
 LEAVES = ("linear", "conv1d", "embedding")

@@ -11,9 +11,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from adapterhub.base import EmptyBase, load_tokenizer
-from adapterhub.engine.resident_adapter import blamed_on
 from adapterhub.method import Plan
 from adapterhub.peft import peft_config
+from adapterhub.plugins import blamed_on
 from adapterhub.train.attach import quiet_peft
 from adapterhub.train.choice import Choice
 

@@ -5,7 +5,9 @@ hook that does not exist is recorded with its reason and left out, and the rest 
 called once, here; pluggy is never called while serving.
 """
 
+from adapterhub.plugins.blame import blamed_on, refusing
 from adapterhub.plugins.commands import load_commands
+from adapterhub.plugins.fit import fit, understand
 from adapterhub.plugins.found import COMMANDS_GROUP, GROUP, VARIABLE, Found, find
 from adapterhub.plugins.methods import Methods, installed_methods, load_methods
 from adapterhub.plugins.peft_types import peft_types
@@ -18,9 +20,13 @@ __all__ = [
     "Found",
     "Methods",
     "PluginStatus",
+    "blamed_on",
     "find",
+    "fit",
     "installed_methods",
     "load_commands",
     "load_methods",
     "peft_types",
+    "refusing",
+    "understand",
 ]

@@ -33,13 +33,13 @@ class StoredAdapter:
     @classmethod
     def of(cls, ref: AdapterRef, adapter: Adapter) -> Self:
         """What `adapter`'s headers and provenance say."""
-        provenance = adapter.provenance
+        provenance, base = adapter.provenance, adapter.base
         return cls(
             ref,
             method=provenance.method if provenance else adapter.peft_type,
             peft_type=adapter.peft_type,
-            base=provenance.base.id if provenance else str(adapter.config.get("base_model_name_or_path") or ""),
-            base_digest=provenance.base.digest if provenance else "",
+            base=base.id if base else str(adapter.config.get("base_model_name_or_path") or ""),
+            base_digest=base.digest if base else "",
             num_parameters=adapter.num_parameters,
             nbytes=adapter.nbytes,
             created=provenance.created if provenance else "",

@@ -21,15 +21,16 @@ What is not covered: learned scaling, gating, norms and dropout inside the adapt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from adapterhub import BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site
+from adapterhub import Adopted, BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site
+from adapterhub_bottleneck import adapters_library
 
 Activation = Literal["gelu", "gelu_new", "leakyrelu", "mish", "relu", "sigmoid", "silu", "swish", "tanh"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -77,6 +78,12 @@ class Bottleneck(Method[BottleneckConfig]):
                 tap = shape.mlp_inputs[layer] if config.placement == "parallel" else ""
                 found += [Site("module", params, module, tap) for module in _modules(config, layer, shape)]
         return found
+
+    def adopt(self, values: Mapping[str, Any], *, where: str) -> Adopted | None:
+        def key(module: str, param: str) -> str:
+            return self.key(Site("module", {}, module), param)
+
+        return adapters_library.adopt(values, key, where=where)
 
     def post(self, config: BottleneckConfig, p: Params, x: Tensor, y: Tensor) -> Tensor:
         source = x if config.placement == "parallel" else y

@@ -51,9 +51,8 @@ class Prompts:
     def _format(self, request: inference_pb2.GenerateRequest, adapter: Adapter | None) -> PromptFormat:
         if request.HasField("prompt_format"):
             return self._requested(request.prompt_format)
-        if adapter is None or adapter.provenance is None:
+        if adapter is None or (recorded := adapter.prompt_format) is None:
             return PromptFormat.of(self._tokenizer, "chat" if self._tokenizer.chat_template else "raw")
-        recorded = adapter.provenance.prompt_format
         try:
             recorded.check(self._tokenizer)
         except ConfigError as error:

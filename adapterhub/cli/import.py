@@ -1,0 +1,72 @@
+"""`adapterhub import`: an adapter that somebody else made, published to the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from adapterhub.cli.output import echo_json, printable
+from adapterhub.errors import UnavailableError
+from adapterhub.imports import choose
+from adapterhub.store import AdapterRef, Store
+
+if TYPE_CHECKING:
+    from adapterhub.imports import Imported
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("ref")
+@click.option("--base", metavar="BASE", help="Refuse the adapter unless it fits this base, whose weights are not read.")
+@click.option("--subfolder", metavar="NAME", help="Where in the folder the adapter lies.")
+@click.option("--adapter", metavar="NAME", help="Which of several adapters; `default` is the folder's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    folder: Path, ref: str, base: str | None, subfolder: str | None, adapter: str | None, as_json: bool
+) -> None:
+    """Publish the adapter in FOLDER, which somebody else made, to the store as REF.
+
+    PEFT's layout, or that of another library which an installed method converts. safetensors only. REF is
+    [namespace/]name[:tag].
+    """
+    if subfolder is not None and adapter is not None:
+        raise click.UsageError("--subfolder or --adapter, not both")
+    AdapterRef.parse(ref)  # before any work
+    source = choose(folder, subfolder=subfolder, adapter=adapter)
+
+    from adapterhub.imports import import_adapter
+
+    with TemporaryDirectory(prefix="adapterhub-import-") as name:
+        imported = import_adapter(source, Path(name), base=base)
+        store = Store.default()
+        try:
+            published = store.publish(Path(name), ref)
+        except OSError as error:
+            raise UnavailableError(f"{store.root}: cannot be written: {error}") from None
+    _report(published, imported, as_json)
+
+
+def _report(published: AdapterRef, imported: Imported, as_json: bool) -> None:
+    provenance = imported.adapter.provenance
+    if as_json:
+        echo_json(
+            {
+                "ref": published.label,
+                "digest": published.digest,
+                "method": imported.method,
+                "fits": imported.base,
+                "converted_from": provenance.converted_from if provenance else {},
+                "warnings": imported.warnings,
+            }
+        )
+        return
+    for warning in imported.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
+    if imported.base:
+        click.echo(f"{imported.method}: fits base {printable(imported.base)}", err=True)
+    elif imported.adapter.base is None:
+        click.echo(f"{imported.method}: unverified; with --base its tensors are checked against a base", err=True)
+    click.echo(str(published))
