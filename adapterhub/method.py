@@ -251,11 +251,14 @@ class Method(MethodTraining[C], ABC, Generic[C]):
     """True when PEFT itself trains the method; otherwise the core's generic tuner does."""
 
     @property
-    def site_kind(self) -> Literal["module", "kv", "prompt"]:
-        """Where its adapters act, told by which of the functions it has."""
-        if type(self).kv is not Method.kv:
-            return "kv"
-        return "prompt" if type(self).prompt is not Method.prompt else "module"
+    def site_kinds(self) -> tuple[str, ...]:
+        """Kinds of sites its adapters may have, told by which of the functions it has."""
+        functions = {"module": ("pre", "post", "replace", "ops"), "kv": ("kv",), "prompt": ("prompt",)}
+        return tuple(
+            kind
+            for kind, names in functions.items()
+            if any(getattr(type(self), name) is not getattr(Method, name) for name in names)
+        )
 
     @property
     def is_lowered(self) -> bool:

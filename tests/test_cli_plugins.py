@@ -117,12 +117,12 @@ def test_the_methods_are_listed_with_what_they_are_served_on() -> None:
         "name": "lora",
         "peft_type": "LORA",
         "served": True,
-        "sites": "module",
+        "sites": ["module"],
         "trained": True,
         "served_on": ["int8", "nf4", "none"],
         "path": "fused",
     }
-    assert (found["prefix_tuning"]["sites"], found["prompt_tuning"]["sites"]) == ("kv", "prompt")
+    assert (found["prefix_tuning"]["sites"], found["prompt_tuning"]["sites"]) == (["kv"], ["prompt"])
     assert (found["hira"]["served_on"], found["hira"]["path"]) == (["none"], "generic")
     assert found["qlora"]["preset_of"] == "lora"
     assert found["lily"]["served"] is False

@@ -53,7 +53,7 @@ def _summary(method: Method[Any]) -> dict[str, Any]:
         "name": method.name,
         "peft_type": method.peft_type,
         "served": True,
-        "sites": method.site_kind,
+        "sites": list(method.site_kinds),
         "trained": method.trained,
         "served_on": sorted(method.served_on),
         "path": "fused" if method.is_lowered else "generic",
@@ -65,4 +65,4 @@ def _row(summary: dict[str, Any]) -> tuple[str, ...]:
     if "preset_of" in summary:
         trained = f"{summary['preset_of']}, on {summary['trained_on'] or 'any base'}"
     served_on = ", ".join(summary["served_on"])
-    return (summary["name"], summary["peft_type"], summary["sites"], trained, served_on, summary["path"])
+    return (summary["name"], summary["peft_type"], ", ".join(summary["sites"]), trained, served_on, summary["path"])

@@ -120,12 +120,16 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _widen(model: nn.Module, dtype: torch.dtype) -> None:
-    """Everything floating of PEFT's to `dtype`; nothing of the base."""
+    """Everything floating of PEFT's to `dtype`, and parts of larger tensors by themselves; nothing of the base."""
     for module in model.modules():
         for held in (module._parameters, module._buffers):
             for tensor in held.values():
-                if tensor is not None and not isinstance(tensor, Borrowed) and tensor.dtype == torch.float32:
+                if tensor is None or isinstance(tensor, Borrowed):
+                    continue
+                if tensor.dtype == torch.float32:
                     tensor.data = tensor.data.to(dtype)
+                if tensor.untyped_storage().nbytes() != tensor.nbytes:
+                    tensor.data = tensor.data.clone()
 
 
 def _load(model: PeftModel, tensors: dict[str, Tensor]) -> None:
