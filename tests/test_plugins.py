@@ -113,6 +113,10 @@ def test_a_preset_trains_a_method_and_serves_nothing(plugin: Plugin) -> None:
         (METHOD.format(name="scale", peft_type="OTHER"), "method 'scale' (OTHER) is already registered"),
         (METHOD.format(name="other", peft_type="SCALE"), "method 'other' (SCALE) is already registered"),
         (METHOD.format(name="fourier", peft_type="FOURIERFT"), "method 'fourier': peft_type FOURIERFT is PEFT's own"),
+        (
+            scale("half", "HALF").replace("    Config =", "    in_peft = True\n    Config ="),
+            "PEFT has no peft_type HALF",
+        ),
         (PRESET.format(name="scale"), "preset 'scale': the name is already registered"),
     ],
 )

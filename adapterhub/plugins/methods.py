@@ -118,6 +118,8 @@ def _refuse_taken(found: Registered, taken: Mapping[str, Registered]) -> None:
     served = {other.peft_type for other in taken.values() if not isinstance(other, TrainPreset)}
     if found.name in taken or found.peft_type in served:
         raise ValueError(f"method {found.name!r} ({found.peft_type}) is already registered")
+    if isinstance(found, Method) and found.in_peft and found.peft_type not in peft_types():
+        raise ValueError(f"method {found.name!r}: in_peft = True, but PEFT has no peft_type {found.peft_type}")
     if isinstance(found, Method) and found.peft_type in peft_types() and not found.in_peft:
         raise ValueError(
             f"method {found.name!r}: peft_type {found.peft_type} is PEFT's own; a method that serves what PEFT trains "
