@@ -18,151 +18,42 @@ which other rows are in the batch.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from adapterhub.adopted import Adopted
+from adapterhub.base_shape import BaseShape, ModuleKind, ModuleShape
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
 from adapterhub.method_training import MethodTraining
 from adapterhub.op import LowRank, Op
+from adapterhub.plan import Init, Param, Plan, Site, check_sites
 from adapterhub.preset import TrainPreset
 from adapterhub.unserved import Unserved
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = [
+    "EVERY_BASE",
+    "BaseShape",
+    "BaseWeights",
+    "Init",
+    "Method",
+    "MethodConfig",
+    "ModuleKind",
+    "ModuleShape",
+    "Param",
+    "Params",
+    "Plan",
+    "Register",
+    "Site",
+]
+
 Params = Mapping[str, "Tensor"]
 EVERY_BASE = frozenset(("none", "int8", "nf4"))
 """The ways a base may be held."""
-ModuleKind = Literal["linear", "conv1d", "embedding", "layer", "attention", "mlp", "norm"]
-Init = Literal["zeros", "ones", "normal", "kaiming_uniform"]
-
-
-@dataclass(frozen=True)
-class ModuleShape:
-    """One module of the base that a site may name, by its feature widths."""
-
-    kind: ModuleKind
-    in_features: int
-    out_features: int
-    bias: bool = False
-    """It adds a bias to its output."""
-
-
-@dataclass(frozen=True)
-class BaseShape:
-    """What a plan may know of a base model: names and sizes, never weights."""
-
-    architecture: str
-    """The transformers class, such as `LlamaForCausalLM`."""
-    hidden_size: int
-    num_layers: int
-    num_kv_heads: int
-    head_dim: int
-    vocab_size: int
-    max_positions: int
-    modules: Mapping[str, ModuleShape]
-    """Every module a site may name, by its name in the unwrapped model."""
-    layers: tuple[str, ...]
-    """The decoder layers, in order."""
-    attention_outputs: tuple[str, ...]
-    """Per layer, the module whose output is added to the residual after attention; these three are
-    empty where layers are built in a way we do not know."""
-    mlp_outputs: tuple[str, ...]
-    """Per layer, the module whose output is added to the residual after the feed-forward part."""
-    mlp_inputs: tuple[str, ...]
-    """Per layer, the module that takes the residual in front of the feed-forward part: its norm, if there is one."""
-    lm_head: str
-    embedding: str = ""
-    """The table that tokens go into."""
-    tied: bool = False
-    """The head's weight is that table."""
-
-    @cached_property
-    def linears(self) -> tuple[str, ...]:
-        """Every linear module inside the decoder layers, in model order."""
-        return tuple(
-            name
-            for name, module in self.modules.items()
-            if module.kind in ("linear", "conv1d") and name != self.lm_head
-        )
-
-
-@dataclass(frozen=True)
-class Param:
-    """One tensor an adapter keeps at a site."""
-
-    shape: tuple[int, ...]
-    init: Init = "zeros"
-    std: float = 0.02
-    """Standard deviation of `init="normal"`."""
-    trainable: bool = True
-    optional: bool = False
-    """A file may have it or not; a new adapter has none, and `bind` decides what it means."""
-    whole_numbers: bool = False
-    """It holds indices, which never learn."""
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Site:
-    """A place in the base where an adapter acts, with the tensors it keeps there."""
-
-    kind: Literal["module", "kv", "prompt", "shared"]
-    params: Mapping[str, Param]
-    module: str = ""
-    """The module's name in the unwrapped base; empty for the other kinds."""
-    tap: str = ""
-    """A module that runs before: `post` gets its input as `x`, in place of this module's own."""
-    replaces: bool = False
-    """The module's output comes from `replace`, not from the base."""
-    virtual_tokens: int = 0
-    """Positions in front of the prompt that a kv or prompt site occupies."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All sites of one adapter on one base. Exact: these tensors and no others."""
-
-    sites: tuple[Site, ...]
-    """The one of kind `shared`, if there is one, is the first."""
-    tensor_keys: Mapping[str, tuple[Site, str]]
-    """Name on disk -> (site, parameter name)."""
-
-    @property
-    def virtual_tokens(self) -> int:
-        """Positions in front of the prompt that the adapter occupies."""
-        return sum(site.virtual_tokens for site in self.sites)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(math.prod(shape) for shape in self.shapes().values())
-
-    @property
-    def num_trainable(self) -> int:
-        params = [site.params[name] for site, name in self.tensor_keys.values()]
-        return sum(param.numel for param in params if param.trainable and not param.optional)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The exact shape of every tensor that must be there, by its name on disk."""
-        return self._shapes(optional=False)
-
-    def optional_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The exact shape of every tensor that may be there, by its name on disk."""
-        return self._shapes(optional=True)
-
-    def _shapes(self, *, optional: bool) -> dict[str, tuple[int, ...]]:
-        params = {key: site.params[name] for key, (site, name) in self.tensor_keys.items()}
-        return {key: param.shape for key, param in params.items() if param.optional == optional}
 
 
 class BaseWeights(Protocol):
@@ -360,7 +251,7 @@ class Method(MethodTraining[C], ABC, Generic[C]):
         Raises ConfigError as `sites`, and PluginError for sites that cannot act together.
         """
         sites = tuple(sorted(self.sites(config, shape), key=lambda site: site.kind != "shared"))
-        _check_sites(self.name, sites, shape)
+        check_sites(self.name, sites, shape)
         keys: dict[str, tuple[Site, str]] = {}
         for site in sites:
             for name in site.params:
@@ -371,17 +262,3 @@ class Method(MethodTraining[C], ABC, Generic[C]):
 
 
 Register = Callable[[Method[Any] | TrainPreset | Unserved], None]
-
-
-def _check_sites(method: str, sites: tuple[Site, ...], shape: BaseShape) -> None:
-    """One site a module, all of them modules there are, one kv or prompt site at most, and one shared."""
-    modules = [site.module for site in sites if site.kind == "module"]
-    if sum(site.kind in ("kv", "prompt") for site in sites) > 1:
-        raise PluginError(f"method {method!r}: more than one kv or prompt site")
-    if sum(site.kind == "shared" for site in sites) > 1:
-        raise PluginError(f"method {method!r}: more than one shared site")
-    if twice := sorted(name for name, count in Counter(modules).items() if count > 1):
-        raise PluginError(f"method {method!r}: two sites at {twice[0]}")
-    taps = [site.tap for site in sites if site.tap]
-    if unknown := sorted({*modules, *taps} - shape.modules.keys()):
-        raise PluginError(f"method {method!r}: {unknown[0]!r} is no module of {shape.architecture}'s shape")

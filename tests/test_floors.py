@@ -14,6 +14,8 @@ CONTRACT = (
     "unserved",
     "adopted",
     "pattern",
+    "base_shape",
+    "plan",
     "method_training",
     "method",
     "select",
