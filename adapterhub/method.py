@@ -224,6 +224,8 @@ class Method(MethodTraining[C], ABC, Generic[C]):
         """Rows out of the module. `x`: [rows, in_features]; `y` and result: [rows, out_features]."""
         return y
 
+    # The next three have no default that could be right: each is called only where a plan has such a site.
+
     def replace(self, config: C, p: Params, x: Tensor) -> Tensor:
         """Rows in place of the module's own, at a site that `replaces`. Result: [rows, out_features]."""
         raise NotImplementedError("a plan with a site that replaces its module needs `replace`")
