@@ -9,11 +9,14 @@ from typing import Any, Literal
 import pytest
 import torch
 from adapterhub_bridge import BRIDGED
+from adapterhub_bridge.borrowed import Borrowed, Lender
+from adapterhub_bridge.layer_op import LayerOp
 from adapterhub_bridge.method import Bridged
 from adapterhub_bridge.virtual_tokens import Cartridge, Cpt, MultitaskPromptTuning
 from conftest import save_random_adapter
 from peft import PeftModel, PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch import nn
 from training import assert_trains
 from transformers import AutoModelForCausalLM
 
@@ -200,6 +203,28 @@ def test_a_layer_that_couples_rows_is_caught_when_it_is_loaded(base: BaseModel, 
         pytest.raises(UnsupportedAdapterError, match="q_proj: a row's result depends on the rows beside it"),
     ):
         engine.load_adapter(replace(read_folder(folder), digest="sha256:lily"))
+
+
+class WritesToItsInput(nn.Module):
+    """Built as PEFT's layers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = nn.Linear(4, 3, bias=False)
+        lender = Lender("some.module", bias=False, values=None)
+        self.base_layer.weight = nn.Parameter(Borrowed((3, 4), torch.float32, torch.device("cpu"), lender), False)
+
+    def get_base_layer(self) -> nn.Module:
+        return self.base_layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.base_layer(x.mul_(2))
+        return result
+
+
+def test_a_layer_that_writes_to_its_input_is_caught_when_it_is_loaded() -> None:
+    with pytest.raises(UnsupportedAdapterError, match=r"some\.module: the method writes to its input"):
+        LayerOp("some.module", WritesToItsInput(), "own").check(torch.float32)
 
 
 @pytest.mark.parametrize(

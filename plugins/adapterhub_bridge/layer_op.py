@@ -81,7 +81,8 @@ class LayerOp:
         """Try the layer on a few rows, computed in `dtype`.
 
         Raises UnsupportedAdapterError when a row's result depends on the rows beside it or on chance, when
-        the layer computes in fewer bits than it is given, and for a weight that is not to be had.
+        the layer computes in fewer bits than it is given or writes to its input, and for a weight that is
+        not to be had.
         """
         generator = torch.Generator().manual_seed(0)
         weight = self._base.weight
@@ -92,8 +93,11 @@ class LayerOp:
         def module(rows: Tensor) -> Tensor:
             return rows.sum(dim=-1, keepdim=True).expand(-1, out).clone()
 
+        given = x.clone()
         with _Narrowing(x, y) as narrowing:
             together = self._run(x, y, module, x.unsqueeze(0))[0]
+        if not torch.equal(x, given):
+            raise UnsupportedAdapterError(f"{self._module}: the method writes to its input, which other modules read")
         if dtype == torch.float64 and narrowing.met:
             raise UnsupportedAdapterError(
                 f"{self._module}: the method computes rows in {narrowing.met}, whatever it is given, "
