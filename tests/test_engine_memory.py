@@ -36,9 +36,12 @@ def test_too_few_blocks_change_no_token(case: Case) -> None:
     """Sequences are preempted and computed again; on int8 each row is still the same to the bit."""
     with recording_engine(case.base, case.adapters) as (engine, recorder):
         alone = [run(engine, recorder, [request])[0] for request in case.requests]
+        looked_up = engine.stats().looked_up_tokens
     with recording_engine(case.base, case.adapters, step_tokens=40, kv_tokens=192) as (engine, recorder):
         assert_equal(engine, recorder, case.requests, alone, tolerance=0.0)
         assert engine.stats().preemptions > 5
+        holders = len(case.requests) - 1  # each `run` holds the engine with a request of one token
+        assert engine.stats().looked_up_tokens == looked_up - holders, "a preempted sequence was counted again"
 
 
 def test_a_repeated_prompt_is_found_in_the_cache(engine: Engine) -> None:
@@ -47,6 +50,7 @@ def test_a_repeated_prompt_is_found_in_the_cache(engine: Engine) -> None:
     assert engine.stats().reused_tokens == 0
     assert engine.generate([request]) == first
     assert engine.stats().reused_tokens == 48
+    assert engine.stats().looked_up_tokens == 2 * 50
 
 
 def test_tenants_and_adapters_share_no_cached_rows(case: Case, engine: Engine) -> None:

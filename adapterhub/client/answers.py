@@ -106,6 +106,7 @@ class Stats(NamedTuple):
     preemptions: int
     reused_tokens: int
     evictions: int
+    looked_up_tokens: int
 
     @classmethod
     def of(cls, message: server_pb2.Stats) -> Self:

@@ -105,6 +105,7 @@ class Loop:
             waiting=len(self._scheduler.queue),
             loading=sum(map(self._is_loading, list(self._sequences.values()))),
             preemptions=self._scheduler.preemptions,
+            looked_up_tokens=self._scheduler.looked_up_tokens,
             reused_tokens=self._scheduler.reused_tokens,
             kv_tokens_free=self._pool.available * BLOCK_TOKENS,
             kv_tokens_total=self._pool.num_blocks * BLOCK_TOKENS,

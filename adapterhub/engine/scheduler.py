@@ -27,8 +27,10 @@ class Scheduler:
         self.queue = FairQueue()
         self.running: list[Sequence] = []
         self.preemptions = 0
+        self.looked_up_tokens = 0
+        """Positions of requests as they were first admitted."""
         self.reused_tokens = 0
-        """Prompt positions found in the prefix cache."""
+        """Those of them that were found in the prefix cache."""
 
     @property
     def has_work(self) -> bool:
@@ -93,7 +95,9 @@ class Scheduler:
         table.share(shared)
         sequence.table = table
         sequence.computed = table.capacity
-        self.reused_tokens += table.capacity
+        if not sequence.preempted:  # what it computed itself and finds again is no hit
+            self.looked_up_tokens += sequence.length
+            self.reused_tokens += table.capacity
         virtual = sequence.virtual_tokens
         if sequence.adapter is not None and sequence.adapter.kv is not None and sequence.computed < virtual:
             table.grow(virtual)
@@ -126,6 +130,7 @@ class Scheduler:
         sequence.table.release()
         sequence.table = None
         sequence.computed = 0
+        sequence.preempted = True
         self.queue.put_back(sequence)
         self.preemptions += 1
 

@@ -42,6 +42,8 @@ class Sequence:
     """Positions whose keys and values are in the cache; filled by the scheduler after each step."""
     table: BlockTable | None = None
     """Its blocks; the scheduler's, while it runs."""
+    preempted: bool = False
+    """Whether it ran before and was put off."""
     starts: int = 0
     """The first position whose row the adapter changes; filled with it."""
     stop: StopStrings | None = None

@@ -40,7 +40,9 @@ class EngineStats:
     """Times an adapter made room for another."""
     preemptions: int = 0
     """Times a running sequence gave its blocks back and was put off."""
+    looked_up_tokens: int = 0
+    """Positions of requests as they were first admitted, virtual tokens included."""
     reused_tokens: int = 0
-    """Positions found in the prefix cache instead of computed."""
+    """Those of them found in the prefix cache instead of computed; the ratio is its hit rate."""
     kv_tokens_free: int = 0
     kv_tokens_total: int = 0

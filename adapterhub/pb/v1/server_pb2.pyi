@@ -32,7 +32,7 @@ class InfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., base_id: _Optional[str] = ..., base_revision: _Optional[str] = ..., base_digest: _Optional[str] = ..., runtime_digest: _Optional[str] = ..., quantization: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., max_context: _Optional[int] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class Stats(_message.Message):
-    __slots__ = ("steps", "mixed_adapter_steps", "mixed_method_steps", "prompt_tokens", "generated_tokens", "running", "waiting", "kv_tokens_free", "kv_tokens_total", "loading", "preemptions", "reused_tokens", "evictions")
+    __slots__ = ("steps", "mixed_adapter_steps", "mixed_method_steps", "prompt_tokens", "generated_tokens", "running", "waiting", "kv_tokens_free", "kv_tokens_total", "loading", "preemptions", "reused_tokens", "evictions", "looked_up_tokens")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     MIXED_ADAPTER_STEPS_FIELD_NUMBER: _ClassVar[int]
     MIXED_METHOD_STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class Stats(_message.Message):
     PREEMPTIONS_FIELD_NUMBER: _ClassVar[int]
     REUSED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    LOOKED_UP_TOKENS_FIELD_NUMBER: _ClassVar[int]
     steps: int
     mixed_adapter_steps: int
     mixed_method_steps: int
@@ -59,4 +60,5 @@ class Stats(_message.Message):
     preemptions: int
     reused_tokens: int
     evictions: int
-    def __init__(self, steps: _Optional[int] = ..., mixed_adapter_steps: _Optional[int] = ..., mixed_method_steps: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens_free: _Optional[int] = ..., kv_tokens_total: _Optional[int] = ..., loading: _Optional[int] = ..., preemptions: _Optional[int] = ..., reused_tokens: _Optional[int] = ..., evictions: _Optional[int] = ...) -> None: ...
+    looked_up_tokens: int
+    def __init__(self, steps: _Optional[int] = ..., mixed_adapter_steps: _Optional[int] = ..., mixed_method_steps: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens_free: _Optional[int] = ..., kv_tokens_total: _Optional[int] = ..., loading: _Optional[int] = ..., preemptions: _Optional[int] = ..., reused_tokens: _Optional[int] = ..., evictions: _Optional[int] = ..., looked_up_tokens: _Optional[int] = ...) -> None: ...
