@@ -106,6 +106,10 @@ class Refs:
             if self.read(ref) == held:  # else it moved between the two reads
                 return moves
 
+    def check_log(self, ref: AdapterRef) -> None:
+        """Raises CorruptAdapterError when the log of a tag is damaged."""
+        read_log(self._log_path(ref))
+
     def logged(self) -> Iterator[AdapterRef]:
         """All tags that have a log, in order, without digests; those that were removed too."""
         return self._all(LOGS)
