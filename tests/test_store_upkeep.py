@@ -156,6 +156,12 @@ def test_a_sweep_takes_what_no_tag_held_lately(store: Store, versions: list[Adap
         store.rollback("digits")
 
 
+def test_one_does_not_go_back_to_what_a_sweep_had_begun_to_take(store: Store, versions: list[AdapterRef]) -> None:
+    store.resolve(versions[1]).files[TENSORS_FILE].unlink()
+    with pytest.raises(AdapterNotFoundError, match="is gone"):
+        store.rollback("digits")
+
+
 def test_what_a_tag_left_lately_stays_however_long_it_was_there(store: Store, folders: list[Path]) -> None:
     old = store.publish(folders[0], "digits")
     age(store, 365 * DAY)
