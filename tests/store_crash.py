@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub.errors import AdapterNotFoundError
-from adapterhub.store import Store
+from adapterhub.store import RefMove, Store
 from adapterhub.store.history import FOUND
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.utime", "fcntl.flock")
@@ -141,18 +141,22 @@ def check(store: Store, when: str) -> None:
     for stored in store.list():
         assert stored.error == "", (when, stored.error)
         store.resolve(stored.ref)
-        moves = [move for move in store.history(stored.ref.label) if not move.is_note]
+        moves = _moves(store, stored.ref.label)
         assert moves[-1].digest == stored.ref.digest, (when, moves)
         assert all(move.action != FOUND for move in moves), (when, moves)
 
 
-def random_kills(work: Path, kills: int, seed: int) -> None:
-    """Two processes that change a store in every way, killed after a random time, again and again."""
+def random_kills(work: Path, kills: int, seed: int) -> int:
+    """Two processes that change a store in every way, killed after a random time, again and again.
+
+    Returns how many changes of their own tags were acknowledged.
+    """
     draw = random.Random(seed)
     store = Store(work / "store")
     folders = sorted((work / "adapters").iterdir())
     known = {Store(work / "reference").publish(folder, TAG).digest: folder for folder in folders}
     held: list[dict[str, str]] = [{}, {}]
+    acknowledged = 0
     for kill in range(kills):
         for path in work.glob("told-*"):
             path.unlink()
@@ -164,7 +168,9 @@ def random_kills(work: Path, kills: int, seed: int) -> None:
         assert ended == [-signal.SIGKILL] * 2, (kill, ended)
         check(store, f"kill {kill}")
         for own in (0, 1):
+            acknowledged += sum(done for *_, done in _told(work / f"told-{own}"))
             held[own] = _compare(store, held[own], work / f"told-{own}", f"kill {kill}, process {own}")
+    return acknowledged
 
 
 def _change(store: Store, folders: dict[str, Path], told: Path, own: int, seed: float) -> None:
@@ -189,7 +195,7 @@ def _change(store: Store, folders: dict[str, Path], told: Path, own: int, seed: 
                 tell(f"own{own}/b", held, done=False)
                 store.tag(f"own{own}/a", f"own{own}/b")
                 tell(f"own{own}/b", held, done=True)
-            case "rollback" if moves := store.history(tag):
+            case "rollback" if moves := _moves(store, tag):
                 tell(tag, moves[-1].previous, done=False)
                 try:
                     store.rollback(tag)
@@ -207,6 +213,10 @@ def _change(store: Store, folders: dict[str, Path], told: Path, own: int, seed: 
                 store.list()
 
 
+def _moves(store: Store, tag: str) -> list[RefMove]:
+    return [move for move in store.history(tag) if not move.is_note]
+
+
 def _held(store: Store, tag: str) -> str:
     return next((store.pin(ref).digest for ref in store.labels() if ref.name == tag), "")
 
@@ -215,8 +225,7 @@ def _compare(store: Store, held: dict[str, str], told: Path, when: str) -> dict[
     """What a process's own tags hold: what it was told when it was done, or was about to hold when it was killed."""
     last = dict(held)
     begun: dict[str, str] = {}
-    for line in told.read_text().splitlines() if told.exists() else []:
-        tag, to, done = json.loads(line)
+    for tag, to, done in _told(told):
         if done:
             last[tag] = to
             begun.pop(tag, None)
@@ -228,9 +237,13 @@ def _compare(store: Store, held: dict[str, str], told: Path, when: str) -> dict[
     return found
 
 
+def _told(path: Path) -> list[tuple[str, str, bool]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 if __name__ == "__main__":
     kind, work, *words = sys.argv[1:]
     if kind == "points":
         print("\n".join(points(Path(work), words[0])))
     else:
-        random_kills(Path(work), int(words[0]), int(words[1]))
+        print(random_kills(Path(work), int(words[0]), int(words[1])))
