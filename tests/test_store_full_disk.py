@@ -105,7 +105,7 @@ def test_blobs_that_another_publication_came_to_need_are_not_taken_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace)
-        with pytest.raises(UnavailableError, match="No space left on device: needs 72 bytes more"):
+        with pytest.raises(UnavailableError, match="No space left on device: needs 72 bytes;"):
             store.publish(two, "digits")
     other = store.publish(two, "other")
     assert store.resolve("other").digest == other.digest
