@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterhub.cli.output import printable
-from adapterhub.client import DEFAULT_ADDRESS, Client, FormatKind
+from adapterhub.cli.server import address_option
+
+if TYPE_CHECKING:
+    from adapterhub.client import FormatKind
+
+EXAMPLE = """\
+adapterhub generate --adapter team/orders "2 pizzas and a coke"
+adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"""
 
 
 @click.command("generate")
 @click.argument("prompt", default="-")
 @click.option("--adapter", default="", metavar="REF", help="[namespace/]name[:tag][@sha256:...]; without it, the base.")
-@click.option("--address", default=DEFAULT_ADDRESS, show_default=True, metavar="HOST:PORT", help="The server.")
+@address_option
 @click.option("--format", "kind", type=click.Choice(["raw", "chat"]), help="Instead of the adapter's recorded format.")
 @click.option("--system", "system_prompt", metavar="TEXT", help="The system turn of a chat.")
 @click.option("--max-new-tokens", type=int, help="The most tokens to generate.")
@@ -27,7 +34,12 @@ from adapterhub.client import DEFAULT_ADDRESS, Client, FormatKind
 def command(
     prompt: str, adapter: str, address: str, kind: FormatKind | None, system_prompt: str | None, **sampling: Any
 ) -> None:
-    """Generate from PROMPT, as text comes; without PROMPT, or with '-', from standard input."""
+    """Generate from PROMPT, as text comes.
+
+    Without PROMPT, or with '-', from standard input.
+    """
+    from adapterhub.client import Client
+
     text = sys.stdin.read() if prompt == "-" else prompt
     given = {name: value for name, value in sampling.items() if value not in (None, ())}
     with Client(address) as client:

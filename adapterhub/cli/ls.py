@@ -8,10 +8,15 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
-from adapterhub.cli.output import echo_json, echo_table, printable
+from adapterhub.cli.output import echo_json, echo_table, printable, short_digest
 from adapterhub.store import Store, StoredAdapter
 
 HEADER = ("ADAPTER", "METHOD", "BASE", "PARAMETERS", "SIZE", "CREATED", "DIGEST")
+
+
+EXAMPLE = """\
+adapterhub ls
+adapterhub ls --json"""
 
 
 @click.command("ls")
@@ -40,7 +45,7 @@ def summary(stored: StoredAdapter) -> dict[str, Any]:
 
 
 def _row(stored: StoredAdapter) -> tuple[str, ...]:
-    digest = stored.ref.digest.removeprefix("sha256:")[:12]
+    digest = short_digest(stored.ref.digest)
     if stored.error:
         return (stored.ref.label, "unreadable", "", "", "", "", digest)
     base = stored.base if stored.base_digest else f"{stored.base} (unverified)".lstrip()

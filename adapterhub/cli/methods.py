@@ -10,14 +10,16 @@ from adapterhub.cli.output import echo_json, echo_table
 from adapterhub.method import Method
 from adapterhub.plugins import Methods, installed_methods
 
+EXAMPLE = "adapterhub methods"
 HEADER = ("METHOD", "PEFT TYPE", "SITES", "TRAINED", "SERVED ON", "PATH")
 
 
 @click.command("methods")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """List the methods: kind of site, whether they train here, the bases they are served on.
+    """List the methods, and what each is served on.
 
+    With the kinds of site they act at, whether they train here, and the bases they are served on.
     PATH is `fused` for a method whose rows a core op computes, `generic` for one that computes them by
     its own functions or by PEFT's layers. Adapters of the types listed last are refused, with the reason.
     """

@@ -20,6 +20,17 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def echo_lines(lines: Iterable[str]) -> None:
+    """One thing a line, for other programs."""
+    for line in lines:
+        click.echo(printable(line))
+
+
+def short_digest(digest: str) -> str:
+    """Enough of a digest to tell it from others by eye."""
+    return digest.removeprefix("sha256:")[:12]
+
+
 def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A rich table on a terminal, else aligned columns."""
     cells = [[printable(cell) for cell in row] for row in rows]

@@ -14,12 +14,9 @@ may use which adapter is for the server to decide.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
-
-import platformdirs
 
 from adapterhub.adapter import ADAPTER_FILES, MAX_JSON_BYTES, Adapter, read_files, read_folder
 from adapterhub.errors import (
@@ -31,6 +28,7 @@ from adapterhub.errors import (
     RefError,
     did_you_mean,
 )
+from adapterhub.settings import effective
 from adapterhub.store.blobs import Blobs
 from adapterhub.store.durable import write_durably
 from adapterhub.store.manifest import Manifest
@@ -38,7 +36,6 @@ from adapterhub.store.ref import AdapterRef
 from adapterhub.store.refs import Refs
 from adapterhub.store.stored_adapter import StoredAdapter
 
-STORE_VARIABLE = "ADAPTERHUB_STORE"
 FORMAT_VERSION = "1"
 
 
@@ -52,9 +49,8 @@ class Store:
 
     @classmethod
     def default(cls) -> Self:
-        """The store that ADAPTERHUB_STORE names, or the user's own."""
-        named = os.environ.get(STORE_VARIABLE)
-        return cls(Path(named) if named else platformdirs.user_data_path("adapterhub") / "store")
+        """The store that the settings name (ADAPTERHUB_STORE), or the user's own. Raises ConfigError."""
+        return cls(effective().settings.store)
 
     def publish(self, folder: Path, name: str, *, expected: str | None = None) -> AdapterRef:
         """Keep the adapter in `folder` and point `[namespace/]name[:tag]` at it; the pinned reference.
