@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import platformdirs
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError
@@ -35,7 +35,13 @@ def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+def _folder(value: object) -> object:
+    if not isinstance(value, str | Path):
+        raise ValueError("a folder's path is accepted")
+    return Path(value).expanduser()
+
+
+Folder = Annotated[Path, BeforeValidator(_folder)]
 
 
 class Settings(Config):

@@ -34,7 +34,7 @@ FLOORS: list[set[str]] = [
     {"base"},
     {"peft"},
     {"train", "engine", "client", "imports"},
-    {"estimate", "evaluate", "testing"},
+    {"estimate", "evaluate", "testing", "doctor"},
     {"demo"},
     {"cli"},
     {"server"},

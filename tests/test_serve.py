@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -55,6 +56,8 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         asked, piped = run(*words, "hello"), run(*words, given="hello")
         assert (asked.returncode, asked.stdout) == (0, expected + "\n"), asked.stderr
         assert piped.stdout == asked.stdout
+        whole = json.loads(run(*words, "--json", "hello").stdout)
+        assert (whole["text"], whole["usage"]["generated_tokens"]) == (expected, 12)
         stopped = run(*words, "--stop", expected[5:7], "hello")
         assert stopped.stdout == expected[: expected.index(expected[5:7])] + "\n"
         wrong = run(*words, "--temperature", "11", "hello")

@@ -20,7 +20,8 @@ VARIABLE = "_ADAPTERHUB_COMPLETE"
 def command(ctx: click.Context, shell: str) -> None:
     """Print the script by which a shell completes adapterhub.
 
-    SHELL is bash, zsh or fish. The script completes verbs, options and their choices, adapters with their tags, methods and bases.
+    SHELL is bash, zsh or fish. Completed are verbs, options and their choices, adapters with their tags, methods
+    and bases.
     """
     completer = get_completion_class(shell)
     assert completer is not None, "click knows these shells"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -120,7 +121,8 @@ def _of(command: click.Command, name: str, section: str, parent: click.Context) 
         source = ctx.get_parameter_source(option.name)
         origin = {ParameterSource.ENVIRONMENT: str(option.envvar), ParameterSource.DEFAULT_MAP: str(config_path())}
         value = ctx.params.get(option.name)
-        yield Shown(f"{section}.{key(option)}", value, origin.get(source, DEFAULT) if source else DEFAULT)
+        plain = str(value) if isinstance(value, Path) else value
+        yield Shown(f"{section}.{key(option)}", plain, origin.get(source, DEFAULT) if source else DEFAULT)
     if isinstance(command, click.Group):
         for inner, each in command.commands.items():
             yield from _of(each, inner, f"{section}.{inner}", ctx)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub.cli.output import printable
+from adapterhub.cli.output import echo_json, printable
 from adapterhub.cli.server import address_option
 
 if TYPE_CHECKING:
@@ -31,8 +31,15 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 @click.option("--seed", type=int, help="The same request with the same seed draws the same tokens.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, default=None, help="Go on past the end-of-sequence token.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, once it has ended.")
 def command(
-    prompt: str, adapter: str, address: str, kind: FormatKind | None, system_prompt: str | None, **sampling: Any
+    prompt: str,
+    adapter: str,
+    address: str,
+    kind: FormatKind | None,
+    system_prompt: str | None,
+    as_json: bool,
+    **sampling: Any,
 ) -> None:
     """Generate from PROMPT, as text comes.
 
@@ -42,9 +49,13 @@ def command(
 
     text = sys.stdin.read() if prompt == "-" else prompt
     given = {name: value for name, value in sampling.items() if value not in (None, ())}
+    asked = {"adapter": adapter, "kind": kind, "system_prompt": system_prompt, **given}
     with Client(address) as client:
-        pieces = client.generate_stream(text, adapter=adapter, kind=kind, system_prompt=system_prompt, **given)
-        for piece in pieces:
+        if as_json:
+            answer = client.generate(text, **asked)
+            echo_json(answer._asdict() | {"usage": answer.usage._asdict()})
+            return
+        for piece in client.generate_stream(text, **asked):
             click.echo(_shown(piece.text), nl=False)
     click.echo()
 

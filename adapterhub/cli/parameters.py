@@ -19,7 +19,7 @@ def prepare(command: click.Command, name: str) -> None:
         if isinstance(param, click.Option) and param.expose_value and param.envvar is None:
             param.envvar = f"{PREFIX}{name}_{key(param)}".upper().replace("-", "_")
         if param.type is click.STRING:
-            param.type = COMPLETED.get(param.metavar or param.human_readable_name, click.STRING)
+            param.type = COMPLETED.get((param.metavar or param.human_readable_name).strip("[]."), click.STRING)
     if isinstance(command, click.Group):
         for other, each in command.commands.items():
             prepare(each, f"{name}_{other}")

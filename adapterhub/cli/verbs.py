@@ -11,7 +11,7 @@ GROUPS = {
     "Adapters": ("ls", "show", "import"),
     "Hub": (),
     "Serve": ("serve", "generate", "ps", "load", "unload"),
-    "Tools": ("methods", "plugins", "config", "completion"),
+    "Tools": ("methods", "plugins", "doctor", "config", "completion"),
 }
 """Heading -> its verbs, in order."""
 OTHERS = "Plugins"
