@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal
 
-from jinja2 import TemplateError
 from pydantic import model_validator
 
 from adapterhub.config import Config
@@ -67,6 +66,8 @@ class PromptFormat(Config):
         """
         if self.kind == "raw":
             return list(tokenizer(prompt)["input_ids"])
+        from jinja2 import TemplateError  # here, as it takes long to import and most verbs format no prompt
+
         turns = [{"role": "user", "content": prompt}]
         if self.system_prompt is not None:
             turns.insert(0, {"role": "system", "content": self.system_prompt})

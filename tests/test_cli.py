@@ -298,6 +298,29 @@ def test_on_a_terminal_the_table_shows_text_as_it_is(
     assert "[red]digits[/red]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("width", "lines"), [(80, 2), (44, 4), (20, 3)])
+def test_a_table_is_never_cut(
+    width: int, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, on several, or as a record where the terminal is too narrow for the longest words."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    echo_table(["ADAPTER", "BASES", "SIZE"], [["team/digits:v1", "some-base other-base third-base", "24 bytes"]])
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == lines
+    assert all(word in shown for word in ("team/digits:v1", "some-base", "other-base", "third-base", "24", "bytes"))
+
+
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colour_gets_none(variable: dict[str, str], published: str) -> None:
+    words = f"{sys.executable} -m adapterhub ls"
+    script = ["script", "--quiet", "--return", "--command", words, os.devnull]
+    shown = subprocess.run(script, env=os.environ | {"COLUMNS": "120"} | variable, capture_output=True, text=True)
+    assert published[7:19] in shown.stdout
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown.stdout)
+
+
 def install(folder: Path, name: str, source: str) -> None:
     """A distribution `name` in `folder` whose module gives a verb plugin."""
     (folder / f"{name}.py").write_text(source)

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from adapterhub.cli.output import printable
 from adapterhub.errors import AdapterHubError
-from adapterhub.settings import variable
+from adapterhub.settings import config_path, variable
 
 DEBUG_VARIABLE = variable("debug")
 """Set to anything but 0 and the like, errors come with their traceback."""
@@ -92,12 +92,15 @@ def _told(error: click.ClickException) -> str:
 
 
 def _origin(error: click.BadParameter) -> str:
-    """Where a wrong value was given: an environment variable, an option or an argument."""
+    """Where a wrong value was given: a variable, the config file, an option or an argument."""
     param = error.param
     if param is None:
         return str(error.param_hint or "value")
-    if error.ctx is not None and error.ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+    source = error.ctx.get_parameter_source(param.name or "") if error.ctx else None
+    if source is ParameterSource.ENVIRONMENT:
         return str(param.envvar)
+    if source is ParameterSource.DEFAULT_MAP:  # of a right type, and refused by the option's own callback
+        return f"{config_path()}: {param.opts[-1]}"
     return param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name
 
 

@@ -12,7 +12,7 @@ from adapterhub.cli.output import echo_json, echo_record, echo_table
 from adapterhub.cli.train import parse_options
 from adapterhub.estimate import Estimate, EstimateConfig, Training
 
-TRAINING = ("TRAINING", "BASE", "WEIGHTS", "ADAPTER", "GRADIENTS", "OPTIMIZER", "ACTIVATIONS", "LOGITS", "PEAK")
+TRAINING = ("TRAINING", "BASE", "WEIGHTS", "ADAPTER", "GRADS", "OPTIM.", "ACTIV.", "LOGITS", "PEAK")
 EXAMPLE = "adapterhub plan --base smollm2-135m --method lora -o r=16 --batch-size 4"
 SERVING = ("SERVED ON", "ONE ADAPTER", "IN A GIB")
 

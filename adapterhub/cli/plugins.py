@@ -51,7 +51,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _row(plugin: PluginStatus) -> tuple[str, ...]:
-    gives = [f"method {name}" for name in plugin.methods] + [f"verb {name}" for name in plugin.verbs]
+    given = {"method": plugin.methods, "verb": plugin.verbs}
+    gives = [f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in given.items() if names]
     return (
         plugin.name,
         f"{plugin.distribution} {plugin.version}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +33,9 @@ def command(**values: Any) -> None:
     Adapters of any methods are answered from shared batches; each is loaded on first use.
     """
     config = ServeConfig.load(given(values), where="serve")
+
+    import asyncio
+    import logging
 
     from adapterhub_server.serve import serve
 
