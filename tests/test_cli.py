@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -312,13 +313,16 @@ def test_a_table_is_never_cut(
     assert all(word in shown for word in ("team/digits:v1", "some-base", "other-base", "third-base", "24", "bytes"))
 
 
-@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_without_colour_gets_none(variable: dict[str, str], published: str) -> None:
-    words = f"{sys.executable} -m adapterhub ls"
-    script = ["script", "--quiet", "--return", "--command", words, os.devnull]
-    shown = subprocess.run(script, env=os.environ | {"COLUMNS": "120"} | variable, capture_output=True, text=True)
-    assert published[7:19] in shown.stdout
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown.stdout)
+@pytest.mark.parametrize(("kind", "steered"), [("xterm", True), ("dumb", False)])
+def test_a_dumb_terminal_is_not_steered(kind: str, steered: bool, published: str) -> None:
+    terminal, its_end = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": kind}
+    subprocess.run([sys.executable, "-m", "adapterhub", "ls"], stdout=its_end, env=environment, check=True)
+    os.close(its_end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert published[7:19] in shown
+    assert ("\x1b" in shown) is steered
 
 
 def install(folder: Path, name: str, source: str) -> None:

@@ -12,6 +12,8 @@ from click.shell_completion import get_completion_class
 from conftest import save_stub_adapter
 from test_cli import WITHOUT_TORCH, run
 
+from adapterhub.base import smollm2
+from adapterhub.cli import complete
 from adapterhub.cli.completion import VARIABLE
 from adapterhub.cli.main import cli
 from adapterhub.store import Store
@@ -65,6 +67,10 @@ def test_methods_bases_and_choices_are_completed() -> None:
     assert completed("adapterhub train --base s") == ["smollm2-135m", "stub-base"]
     assert completed("adapterhub serve --quantize n") == ["none", "nf4"]
     assert completed("adapterhub completion z") == ["zsh"]
+
+
+def test_the_built_in_base_is_called_as_elsewhere() -> None:
+    assert complete.BUILT_IN_BASE == smollm2.NAME  # whose import would bring torch
 
 
 def test_a_broken_store_completes_nothing(tmp_path: Path) -> None:

@@ -121,6 +121,12 @@ def test_another_verbs_section_is_its_own_affair(file: Path) -> None:
     assert run("ls").exit_code == 0
 
 
+def test_the_section_of_a_verb_that_is_switched_off_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("[serve]\nport = 50200\n")
+    monkeypatch.setenv("ADAPTERHUB_PLUGINS", "lora")
+    assert run("ls").exit_code == 0
+
+
 def test_a_file_that_a_variable_names_must_be_there(file: Path) -> None:
     file.unlink()
     refused = run("ls")
@@ -174,17 +180,19 @@ def test_set_takes_lists_and_texts_alike(file: Path) -> None:
         (("set", "serve.prot", "1"), "serve.prot: no option of `serve`; did you mean 'port'?"),
         (("set", "serve.port", "many"), "serve.port: Input should be a valid integer"),
         (("set", "store", "5"), "store: a folder's path is accepted"),
+        (("set", "generate", "5"), "generate is a table; set one of its keys"),
         (("set", "store.inner", "5"), "store is a value, not a table"),
         (("unset", "adress"), "adress is not set; did you mean 'address'?"),
         (("unset", "serve.port"), "serve.port is not set"),
     ],
 )
 def test_a_change_that_is_not_accepted_leaves_the_file_alone(file: Path, words: tuple[str, ...], told: str) -> None:
-    file.write_text("address = 'a:1'\nstore = '/a'\n")
+    before = "address = 'a:1'\nstore = '/a'\n[generate]\nseed = 1\n"
+    file.write_text(before)
     refused = run("config", *words)
     assert refused.exit_code == 2
     assert refused.stderr.startswith(f"error: {file}: {told}"), refused.stderr
-    assert file.read_text() == "address = 'a:1'\nstore = '/a'\n"
+    assert file.read_text() == before
     assert list(file.parent.glob(".tmp-*")) == []
 
 

@@ -49,6 +49,8 @@ class ConfigFile:
             place = place[part]
             if not isinstance(place, dict):
                 raise ConfigError(f"{self.path}: {part} is a value, not a table", field=name)
+        if isinstance(place.get(last), dict):
+            raise ConfigError(f"{self.path}: {name} is a table; set one of its keys, or unset it first", field=name)
         place[last] = _toml(value)
 
     def unset(self, name: str) -> None:

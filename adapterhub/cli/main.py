@@ -89,7 +89,8 @@ class Verbs(click.Group):
     ) -> dict[str, dict[str, Any]]:
         """The tables of the config file, or of `values`, as click takes them; with `only`, that verb's.
 
-        Raises ConfigError for a section of no verb, an unknown key and a value of the wrong type.
+        Raises ConfigError for a section of no verb, an unknown key and a value of the wrong type. The section of a
+        verb whose plugin is switched off or broken is passed over.
         """
         path = config_path()
         values = read_config(path) if values is None else values
@@ -97,6 +98,8 @@ class Verbs(click.Group):
         found = {}
         for name, table in tables.items():
             if name in WITHOUT_FILE or (command := self.get_command(ctx, name)) is None:
+                if name not in WITHOUT_FILE and _verbs_are_missing():
+                    continue
                 known = sorted(set(self.list_commands(ctx)) - WITHOUT_FILE)
                 near = did_you_mean(name, [*known, *Settings.model_fields])
                 raise ConfigError(f"{path}: [{name}]: no such verb{near} (known: {', '.join(known)})", field=name)
@@ -118,6 +121,11 @@ class Verbs(click.Group):
             if plugin.error:
                 click.echo(f"warning: plugin {plugin.name} left out: {printable(plugin.error)}", err=True)
         return {str(command.name): command for command in commands}
+
+
+def _verbs_are_missing() -> bool:
+    """Whether a plugin with verbs is switched off or broken: a section of the config file may be for one of them."""
+    return bool(find(COMMANDS_GROUP).switched_off) or any(each.error for each in load_commands(taken=VERBS)[1])
 
 
 def _switch_off(ctx: click.Context, option: click.Parameter, given: bool) -> None:

@@ -49,7 +49,7 @@ the verb, by their flags' names, and have variables `ADAPTERHUB_<VERB>_<OPTION>`
 
 Sections and keys that nothing reads are errors, and so are values of a wrong type; both name the file, the key and what
 is accepted. A broken file stops every verb but `config` and `doctor`. Tokens are no settings: log in with
-`hf auth login`.
+`hf auth login`. `plugins` is a list at the top or the table of the verb, not both.
 
 | setting | variable | |
 |---|---|---|
