@@ -66,10 +66,11 @@ class PromptFormat(Config):
         """
         if self.kind == "raw":
             return list(tokenizer(prompt)["input_ids"])
+        from jinja2 import TemplateError  # here, as it takes long to import and most verbs format no prompt
+
         turns = [{"role": "user", "content": prompt}]
         if self.system_prompt is not None:
             turns.insert(0, {"role": "system", "content": self.system_prompt})
-        from jinja2 import TemplateError  # here, so that listings need not wait for it
 
         try:
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

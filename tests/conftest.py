@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from adapterhub import BaseShape
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
 from adapterhub.plugins import installed_methods
+from adapterhub.settings import CONFIG_VARIABLE, PREFIX
 from adapterhub.testing import random_adapter, save_tiny_llama
 
 torch.set_num_threads(1)  # tiny matmuls lose more to waiting for a second thread than they gain
@@ -36,8 +38,12 @@ def count(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 @pytest.fixture(autouse=True)
 def _own_store_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's store."""
+    """No test reads or writes the user's store, nor their settings."""
+    kept = "ADAPTERHUB_CACHE"  # bases that took a minute to convert
+    for name in [name for name in os.environ if name.startswith(PREFIX) and name != kept]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
 
 
 @pytest.fixture(scope="session")

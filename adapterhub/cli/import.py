@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from adapterhub.imports import Imported
 
 
+EXAMPLE = """\
+adapterhub import ./their-adapter team/theirs:v1 --base smollm2-135m
+adapterhub import ./library-adapter team/bottleneck"""
+
+
 @click.command("import")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("ref")
@@ -27,10 +32,10 @@ if TYPE_CHECKING:
 def command(
     folder: Path, ref: str, base: str | None, subfolder: str | None, adapter: str | None, as_json: bool
 ) -> None:
-    """Publish the adapter in FOLDER, which somebody else made, to the store as REF.
+    """Publish an adapter that somebody else made to the store.
 
-    PEFT's layout, or that of another library which an installed method converts. safetensors only. REF is
-    [namespace/]name[:tag].
+    It is taken from FOLDER and published as REF, [namespace/]name[:tag]. PEFT's layout, or that of another
+    library which an installed method converts. safetensors only.
     """
     if subfolder is not None and adapter is not None:
         raise click.UsageError("--subfolder or --adapter, not both")

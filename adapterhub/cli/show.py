@@ -8,6 +8,8 @@ from adapterhub.cli.ls import summary
 from adapterhub.cli.output import echo_json, echo_record
 from adapterhub.store import Store, StoredAdapter
 
+EXAMPLE = "adapterhub show team/orders:v1"
+
 
 @click.command("show")
 @click.argument("ref")

@@ -10,8 +10,9 @@ from adapterhub.client.answers import (
     TokenLogprobs,
     Usage,
 )
-from adapterhub.client.client import DEFAULT_ADDRESS, Client
+from adapterhub.client.client import Client
 from adapterhub.client.requests import FormatKind, SamplingOptions
+from adapterhub.settings import DEFAULT_ADDRESS
 
 __all__ = [
     "DEFAULT_ADDRESS",

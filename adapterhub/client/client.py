@@ -23,8 +23,7 @@ from adapterhub.pb.v1 import (
     server_pb2,
     server_pb2_grpc,
 )
-
-DEFAULT_ADDRESS = "127.0.0.1:50151"
+from adapterhub.settings import DEFAULT_ADDRESS
 
 
 class Client:
@@ -141,4 +140,4 @@ class Client:
             return UnavailableError(f"no server at {self.address}; is it running? start one: adapterhub serve")
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return UnavailableError(f"no answer from {self.address} in time")
-        return from_status(Status(message=f"{call.code().name}: {call.details()}"))
+        return from_status(Status(code=call.code().value[0], message=f"{call.code().name}: {call.details()}"))

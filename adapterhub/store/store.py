@@ -18,13 +18,10 @@ under every name the store knows; who may use which adapter is for the server to
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
-
-import platformdirs
 
 from adapterhub.adapter import ADAPTER_FILES, Adapter, read_files, read_folder
 from adapterhub.errors import (
@@ -36,6 +33,7 @@ from adapterhub.errors import (
     UnavailableError,
     did_you_mean,
 )
+from adapterhub.settings import effective
 from adapterhub.store.blobs import Blobs
 from adapterhub.store.durable import write_durably
 from adapterhub.store.history import held_before, held_once
@@ -50,7 +48,6 @@ from adapterhub.store.stored_adapter import StoredAdapter
 from adapterhub.store.sweep import GRACE, KEEP_HISTORY, Swept, mark, sweep, sweep_temporary
 from adapterhub.store.verify import Verification, Verified
 
-STORE_VARIABLE = "ADAPTERHUB_STORE"
 FORMAT_VERSION = "1"
 
 
@@ -65,9 +62,8 @@ class Store:
 
     @classmethod
     def default(cls) -> Self:
-        """The store that ADAPTERHUB_STORE names, or the user's own."""
-        named = os.environ.get(STORE_VARIABLE)
-        return cls(Path(named) if named else platformdirs.user_data_path("adapterhub") / "store")
+        """The store that the settings name (ADAPTERHUB_STORE), or the user's own. Raises ConfigError."""
+        return cls(effective().settings.store)
 
     def publish(
         self,
