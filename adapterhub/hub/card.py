@@ -1,0 +1,151 @@
+"""A model card: the metadata and text that an adapter's record gives, put into the card that is there.
+
+A person's part is kept. Metadata is merged key by key; our text stands between two HTML comments,
+and everything outside of them stays as it is, to the byte. The block of metadata is written anew
+only where a value changes (its comments are lost then).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub.repocard import RepoCard
+
+from adapterhub.adapter import Adapter
+from adapterhub.errors import ConflictError
+from adapterhub.hub.card_text import BEGIN, END, section
+
+HELD_OUT = "held-out"
+"""`dataset.type` of our results in the model index; there is no such data set on the Hub."""
+
+_SECTION = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class CardSubject:
+    """What a card is about."""
+
+    adapter: Adapter
+    repo: str
+    revision: str
+    base_model: str
+    """The base's id on the Hub."""
+    license: str = ""
+    """Empty: as the card has it."""
+    datasets: tuple[str, ...] = ()
+    """Ids on the Hub."""
+
+
+def make_card(subject: CardSubject, present: str) -> str:
+    """The card `present` with what is known of the adapter; a new one when that is empty.
+
+    Raises ConflictError when `present` cannot be read, so that nothing of it is lost.
+    """
+    mark = "\ufeff" if present.startswith("\ufeff") else ""
+    card = _read(present.removeprefix(mark), subject.repo)
+    before = card.data.to_dict()
+    merged = _merged(before, subject)
+    text = _with_section(card.text, section(subject.adapter, subject.repo, subject.revision, subject.base_model), subject)
+    if merged == before:
+        head = present[: len(present) - len(card.text)]
+        return head + text
+    for key, value in merged.items():
+        card.data[key] = value
+    card.text = text
+    return mark + card.content
+
+
+def _read(present: str, repo: str) -> RepoCard:
+    """Not a ModelCard, which would take the model index apart and lose what it does not know."""
+    try:
+        return RepoCard(present or f"---\n---\n\n# {repo.partition('/')[2]}\n")
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConflictError(f"{repo}: the metadata of its README.md cannot be read: {reason}; mend it there") from None
+
+
+def _merged(present: dict[str, Any], subject: CardSubject) -> dict[str, Any]:
+    """`present` with our values: facts replace, lists grow, the rest is only added where nothing is."""
+    ours = _metadata(subject)
+    merged = dict(present)
+    for key in ("library_name", "pipeline_tag"):
+        merged.setdefault(key, ours[key])
+    merged["base_model_relation"] = ours["base_model_relation"]
+    if subject.base_model not in _listed(present.get("base_model")):
+        merged["base_model"] = subject.base_model
+    for key in ("tags", "datasets"):
+        if new := [value for value in ours.get(key, []) if value not in _listed(present.get(key))]:
+            merged[key] = [*_listed(present.get(key)), *new]
+    if subject.license:
+        merged["license"] = subject.license
+    if "model-index" in ours:
+        merged["model-index"] = _merged_index(present.get("model-index"), ours["model-index"])
+    return merged
+
+
+def _metadata(subject: CardSubject) -> dict[str, Any]:
+    adapter, provenance = subject.adapter, subject.adapter.provenance
+    method = provenance.method if provenance else adapter.peft_type.lower()
+    name = subject.repo.partition("/")[2]
+    evaluations = provenance.evaluations if provenance else {}
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=HELD_OUT,
+            dataset_name="held-out examples",
+            metric_type=re.sub("_(before|after)$", "", metric),
+            metric_name=metric,
+            metric_value=value,
+        )
+        for metric, value in evaluations.items()
+    ]
+    data = ModelCardData(
+        base_model=subject.base_model,
+        datasets=list(subject.datasets) or None,
+        library_name="peft",
+        pipeline_tag="text-generation",
+        tags=["adapterhub", method],
+        model_name=name if results else None,
+        eval_results=results or None,
+        base_model_relation="adapter",
+    )
+    return dict(data.to_dict())
+
+
+def _merged_index(present: Any, ours: list[dict[str, Any]]) -> list[Any]:
+    """Our results in place of our earlier ones; every other stays, also where the index is not as it should be."""
+    if not isinstance(present, list) or not present:
+        return ours
+    first = present[0]
+    if not isinstance(first, dict) or not isinstance(first.get("results"), list):
+        return present
+    theirs = [result for result in first["results"] if not _is_ours(result)]
+    return [{**first, "results": [*theirs, *ours[0]["results"]]}, *present[1:]]
+
+
+def _is_ours(result: Any) -> bool:
+    dataset = result.get("dataset") if isinstance(result, dict) else None
+    return isinstance(dataset, dict) and dataset.get("type") == HELD_OUT
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _with_section(text: str, ours: str, subject: CardSubject) -> str:
+    if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1 or text.find(END) < text.find(BEGIN):
+        raise ConflictError(
+            f"{subject.repo}: its README.md has {BEGIN} and {END} not once each, in this order; mend it there"
+        )
+    newline = "\r\n" if "\r\n" in text else "\n"
+    ours = ours.replace("\n", newline)
+    if BEGIN in text:
+        return _SECTION.sub(lambda _: ours, text)
+    gap = "" if not text else newline if text.endswith(newline) else 2 * newline
+    return f"{text}{gap}{ours}{newline}"

@@ -1,0 +1,145 @@
+"""From a repo on the Hub into the store: one commit, the files of an adapter alone, through the border of `imports`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from adapterhub.errors import (
+    AdapterNotFoundError,
+    ConflictError,
+    IntegrityError,
+    InvalidInputError,
+    RefError,
+    UnavailableError,
+)
+from adapterhub.hub import remote
+from adapterhub.hub.result import Pulled
+from adapterhub.imports import import_adapter
+from adapterhub.store import AdapterRef, Store
+from adapterhub.store.manifest import Blob, Manifest
+
+MAX_BYTES = 8 << 30
+"""A longer file of tensors is not fetched unless it is asked for."""
+COMMIT = re.compile("[0-9a-f]{40}")
+
+
+def pull(
+    source: AdapterRef,
+    store: Store,
+    *,
+    name: str = "",
+    base: str | None = None,
+    subfolder: str = "",
+    max_bytes: int = MAX_BYTES,
+) -> Pulled:
+    """Publish the adapter `hf:org/repo[:revision][@sha256:...]` as `name`, by default as `local_name` says.
+
+    With a digest, only that content. With `base`, every tensor must be one of the method's plan on it.
+    Where the Hub cannot be asked, a commit that was fetched before is taken out of the cache.
+    Raises NotFoundError, AuthError, UnavailableError; IntegrityError for what is refused; ConflictError
+    when the name holds what did not come from this repo; and as `import_adapter` and `Store.publish`.
+    """
+    if not source.hub:
+        raise RefError(f"{source}: not on the Hub; accepted: hf:org/repo[:revision][@sha256:...]", field="adapter")
+    local = AdapterRef.parse(name or local_name(source))
+    _check_subfolder(subfolder)
+    origin = f"hf:{source.name}:{source.tag}"
+    with TemporaryDirectory(prefix="adapterhub-pull-") as folder:
+        came, made = Path(folder) / "came", Path(folder) / "made"
+        came.mkdir()
+        made.mkdir()
+        commit, cached = _fetch(source, came, subfolder, max_bytes)
+        with _told_as(f"hf:{source.name}@{commit}", came, made):
+            imported = import_adapter(came, made, base=base)
+        digest = digest_of({path.name: path for path in made.iterdir()})
+        if source.digest and digest != source.digest:
+            raise IntegrityError(f"{origin} at {commit} is {digest}, not {source.digest}")
+        published = store.publish(
+            made,
+            local.label,
+            expected=_replaceable(store, local, digest, source.name),
+            action="pull",
+            source=origin,
+            commit=commit,
+        )
+    warnings = tuple(warning.replace(str(came), f"hf:{source.name}") for warning in imported.warnings)
+    return Pulled(published, origin, commit, imported.method, imported.base, warnings, cached)
+
+
+def local_name(source: AdapterRef) -> str:
+    """What a pulled adapter is called here: the repo's name in lower case; `latest` for main, else the revision.
+
+    Raises RefError when that is no local name.
+    """
+    tag = "latest" if source.tag == "main" else source.tag
+    tag = tag[:12] if COMMIT.fullmatch(tag) else tag.lower().replace("/", "-")
+    name = f"{source.name.lower()}:{tag}"
+    try:
+        return AdapterRef.parse(name).label
+    except RefError:
+        raise RefError(f"{source}: {name!r} cannot be its name here; give one by --name", field="name") from None
+
+
+def digest_of(files: Mapping[str, Path]) -> str:
+    """The digest that an adapter of these files has in a store."""
+    blobs = {}
+    for name, path in files.items():
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        blobs[name] = Blob(digest=f"sha256:{content}", size=path.stat().st_size)
+    return f"sha256:{hashlib.sha256(Manifest(files=blobs).to_bytes()).hexdigest()}"
+
+
+def _fetch(source: AdapterRef, into: Path, subfolder: str, max_bytes: int) -> tuple[str, str]:
+    """The commit whose files are in `into` now, and why they came out of the cache alone, if they did."""
+    reason = "HF_HUB_OFFLINE is set"
+    if not remote.is_offline():
+        try:
+            commit = remote.resolve(source.name, source.tag)
+            listing = remote.list_folder(source.name, commit, subfolder)
+            remote.check_listing(listing, where=f"hf:{source.name}@{commit}", max_bytes=max_bytes)
+            remote.fetch(source.name, commit, listing, into, subfolder=subfolder)
+            return commit, ""
+        except UnavailableError as error:
+            reason = str(error)
+    commit = remote.resolve_cached(source.name, source.tag)
+    if commit and remote.fetch_cached(source.name, commit, into, subfolder=subfolder):
+        return commit, reason
+    held = f"commit {commit} is not all in the cache" if commit else "nothing of it is in the cache"
+    raise UnavailableError(f"{reason}; {held}")
+
+
+def _replaceable(store: Store, local: AdapterRef, digest: str, repo: str) -> str:
+    """What the name holds now, which may be moved. Raises ConflictError when that came from elsewhere."""
+    try:
+        now = store.pin(local).digest
+    except AdapterNotFoundError:
+        return ""
+    history = store.history(local)
+    last = history[-1].source if history else ""
+    if now != digest and not last.startswith(f"hf:{repo}:"):
+        where = last or "this machine"
+        raise ConflictError(f"{local.label} holds {now}, which came from {where}; give another name by --name")
+    return now
+
+
+def _check_subfolder(subfolder: str) -> None:
+    if subfolder and any(part in ("", ".", "..") for part in subfolder.split("/")):
+        raise InvalidInputError(f"subfolder: {subfolder!r} is not a path of plain names", field="subfolder")
+
+
+@contextmanager
+def _told_as(name: str, *folders: Path) -> Iterator[None]:
+    """Refusals name what was pulled, not where it lay meanwhile."""
+    try:
+        yield
+    except IntegrityError as error:
+        text = str(error)
+        for folder in folders:
+            text = text.replace(str(folder), name)
+        raise type(error)(text) from None
