@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+from huggingface_hub import constants
 from safetensors.torch import save_file
+from stand_in_hub import StandInHub
 
 from adapterhub import BaseShape
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
@@ -38,6 +40,18 @@ def count(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 def _own_store_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's store."""
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """A hub of this test's own with an empty cache, to which alice is logged in; `waits` has no waits, it notes them."""
+    with StandInHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_alice_secret")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
+        monkeypatch.setattr("adapterhub.hub.client.sleep", hub.waits.append)
+        yield hub
 
 
 @pytest.fixture(scope="session")

@@ -83,10 +83,12 @@ class StandInHub:
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
-        self.users = {"hf_alice": "alice", "hf_bob": "bob"}
+        self.users = {"hf_alice_secret": "alice", "hf_bob_secret": "bob"}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         """"METHOD /path" of every request, in order."""
+        self.waits: list[float] = []
+        """Seconds that a client which is told not to wait would have waited."""
         self.lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Bound", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -264,11 +266,11 @@ class _Handler(BaseHTTPRequestHandler):
                 _tree(files, unquote(parts[6]) if len(parts) > 6 else "", "recursive=true" in self.path.lower())
             )
         if verb == "preupload":
-            told = [
+            modes = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
                 for file in json.loads(body)["files"]
             ]
-            return _json({"files": told})
+            return _json({"files": modes})
         if verb == "tag":
             tag = json.loads(body)["tag"]
             if tag in repo.tags:

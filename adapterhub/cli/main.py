@@ -25,8 +25,11 @@ VERBS = (
     "import",
     "ls",
     "methods",
+    "outdated",
     "plan",
     "plugins",
+    "pull",
+    "push",
     "show",
     "train",
 )

@@ -8,7 +8,6 @@ only where a value changes (its comments are lost then).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -18,6 +17,7 @@ from huggingface_hub.repocard import RepoCard
 from adapterhub.adapter import Adapter
 from adapterhub.errors import ConflictError
 from adapterhub.hub.card_text import BEGIN, END, section
+from adapterhub.hub.target import Target
 
 HELD_OUT = "held-out"
 """`dataset.type` of our results in the model index; there is no such data set on the Hub."""
@@ -25,38 +25,27 @@ HELD_OUT = "held-out"
 _SECTION = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class CardSubject:
-    """What a card is about."""
-
-    adapter: Adapter
-    repo: str
-    revision: str
-    base_model: str
-    """The base's id on the Hub."""
-    license: str = ""
-    """Empty: as the card has it."""
-    datasets: tuple[str, ...] = ()
-    """Ids on the Hub."""
-
-
-def make_card(subject: CardSubject, present: str) -> str:
+def make_card(adapter: Adapter, target: Target, base_model: str, present: str) -> str:
     """The card `present` with what is known of the adapter; a new one when that is empty.
 
+    `base_model` is the base's id on the Hub.
     Raises ConflictError when `present` cannot be read, so that nothing of it is lost.
     """
     mark = "\ufeff" if present.startswith("\ufeff") else ""
-    card = _read(present.removeprefix(mark), subject.repo)
-    before = card.data.to_dict()
-    merged = _merged(before, subject)
-    text = _with_section(card.text, section(subject.adapter, subject.repo, subject.revision, subject.base_model), subject)
+    card = _read(present.removeprefix(mark), target.repo)
+    before: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    merged = _merged(before, _metadata(adapter, target, base_model))
+    if target.license:
+        merged["license"] = target.license
+    ours = section(adapter, target.repo, target.revision, base_model)
+    text = _with_section(card.text, ours, target.repo)
     if merged == before:
         head = present[: len(present) - len(card.text)]
         return head + text
     for key, value in merged.items():
         card.data[key] = value
     card.text = text
-    return mark + card.content
+    return mark + str(card)
 
 
 def _read(present: str, repo: str) -> RepoCard:
@@ -68,29 +57,24 @@ def _read(present: str, repo: str) -> RepoCard:
         raise ConflictError(f"{repo}: the metadata of its README.md cannot be read: {reason}; mend it there") from None
 
 
-def _merged(present: dict[str, Any], subject: CardSubject) -> dict[str, Any]:
+def _merged(present: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     """`present` with our values: facts replace, lists grow, the rest is only added where nothing is."""
-    ours = _metadata(subject)
     merged = dict(present)
     for key in ("library_name", "pipeline_tag"):
         merged.setdefault(key, ours[key])
     merged["base_model_relation"] = ours["base_model_relation"]
-    if subject.base_model not in _listed(present.get("base_model")):
-        merged["base_model"] = subject.base_model
+    if ours["base_model"] not in _listed(present.get("base_model")):
+        merged["base_model"] = ours["base_model"]
     for key in ("tags", "datasets"):
         if new := [value for value in ours.get(key, []) if value not in _listed(present.get(key))]:
             merged[key] = [*_listed(present.get(key)), *new]
-    if subject.license:
-        merged["license"] = subject.license
     if "model-index" in ours:
         merged["model-index"] = _merged_index(present.get("model-index"), ours["model-index"])
     return merged
 
 
-def _metadata(subject: CardSubject) -> dict[str, Any]:
-    adapter, provenance = subject.adapter, subject.adapter.provenance
-    method = provenance.method if provenance else adapter.peft_type.lower()
-    name = subject.repo.partition("/")[2]
+def _metadata(adapter: Adapter, target: Target, base_model: str) -> dict[str, Any]:
+    provenance = adapter.provenance
     evaluations = provenance.evaluations if provenance else {}
     results = [
         EvalResult(
@@ -104,16 +88,16 @@ def _metadata(subject: CardSubject) -> dict[str, Any]:
         for metric, value in evaluations.items()
     ]
     data = ModelCardData(
-        base_model=subject.base_model,
-        datasets=list(subject.datasets) or None,
+        base_model=base_model,
+        datasets=list(target.datasets) or None,
         library_name="peft",
         pipeline_tag="text-generation",
-        tags=["adapterhub", method],
-        model_name=name if results else None,
+        tags=["adapterhub", provenance.method if provenance else adapter.peft_type.lower()],
+        model_name=target.repo.partition("/")[2] if results else None,
         eval_results=results or None,
         base_model_relation="adapter",
     )
-    return dict(data.to_dict())
+    return dict(data.to_dict())  # type: ignore[no-untyped-call]
 
 
 def _merged_index(present: Any, ours: list[dict[str, Any]]) -> list[Any]:
@@ -138,11 +122,9 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _with_section(text: str, ours: str, subject: CardSubject) -> str:
+def _with_section(text: str, ours: str, repo: str) -> str:
     if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1 or text.find(END) < text.find(BEGIN):
-        raise ConflictError(
-            f"{subject.repo}: its README.md has {BEGIN} and {END} not once each, in this order; mend it there"
-        )
+        raise ConflictError(f"{repo}: its README.md has {BEGIN} and {END} not once each, in this order; mend it there")
     newline = "\r\n" if "\r\n" in text else "\n"
     ours = ours.replace("\n", newline)
     if BEGIN in text:

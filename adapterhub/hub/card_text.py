@@ -60,8 +60,8 @@ def _introduction(adapter: Adapter, base_model: str) -> str:
     text = f"A PEFT adapter of the method {plain(method)} for {link}, {adapter.num_parameters:,} parameters."
     if adapter.base is not None and adapter.base.id == BUILT_IN:
         text += (
-            f"\n\nIt was trained on the copy of it that adapterhub calls `{BUILT_IN}`, whose weights went through 4 bits:"
-            " on the original its outputs differ a little."
+            f"\n\nIt was trained on the copy of it that adapterhub calls `{BUILT_IN}`, whose weights went through"
+            " 4 bits: on the original its outputs differ a little."
         )
     return text
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
-from huggingface_hub.utils import parse_ratelimit_headers
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 
 from adapterhub.errors import UnavailableError
 

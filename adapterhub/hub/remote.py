@@ -6,9 +6,10 @@ there; so the same commit is had again without the Hub.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,15 @@ from huggingface_hub.hf_api import RepoFile
 from adapterhub import __version__
 from adapterhub.adapter import ADAPTER_FILES, CONFIG_FILE, MAX_JSON_BYTES, PICKLED_FILES, TENSORS_FILE
 from adapterhub.errors import CorruptAdapterError, NotFoundError, UnavailableError
+from adapterhub.hub.digest import oid_of
 from adapterhub.hub.failures import hub_calls
 
 MAX_LISTED = 5000
 """Entries of one folder; what an adapter's repo has is a few."""
-CHUNK = 1 << 20
+
+
+MAX_BYTES = 8 << 30
+"""A longer file of tensors is fetched only when that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,10 @@ class RemoteFile:
 class Listing:
     """What a folder of a repo has at one commit."""
 
-    files: dict[str, RemoteFile]
+    files: Mapping[str, RemoteFile]
     """The files of an adapter, by name."""
-    folders: tuple[str, ...]
-    others: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     """Names of all other files."""
 
 
@@ -94,7 +99,7 @@ def list_folder(repo: str, commit: str, subfolder: str = "") -> Listing:
     return Listing(files, tuple(folders), tuple(others))
 
 
-def check_listing(listing: Listing, *, where: str, max_bytes: int) -> None:
+def check_listing(listing: Listing, *, where: str, max_bytes: int = MAX_BYTES) -> None:
     """Raises CorruptAdapterError when it is no adapter, or a file is longer than is accepted; nothing was fetched."""
     if CONFIG_FILE not in listing.files:
         below = ", ".join(listing.folders[:10])
@@ -104,6 +109,11 @@ def check_listing(listing: Listing, *, where: str, max_bytes: int) -> None:
         pickled = [name for name in listing.others if name in PICKLED_FILES]
         reason = f"; {pickled[0]} is pickled, which is never loaded" if pickled else ""
         raise CorruptAdapterError(f"{where}: not an adapter (no {TENSORS_FILE}){reason}")
+    check_sizes(listing, where=where, max_bytes=max_bytes)
+
+
+def check_sizes(listing: Listing, *, where: str, max_bytes: int = MAX_BYTES) -> None:
+    """Raises CorruptAdapterError for a file that is longer than is accepted."""
     for name, file in listing.files.items():
         limit = max_bytes if name == TENSORS_FILE else MAX_JSON_BYTES
         if file.size > limit:
@@ -117,9 +127,9 @@ def fetch(repo: str, commit: str, listing: Listing, into: Path, *, subfolder: st
     """
     for name, file in listing.files.items():
         _copy(_download(repo, commit, file.path), into / name)
-        if _oid(into / name, like=file.oid) != file.oid:  # the cache may hold what was damaged since
+        if oid_of(into / name, length=len(file.oid)) != file.oid:  # the cache may hold what was damaged since
             _copy(_download(repo, commit, file.path, again=True), into / name)
-        if _oid(into / name, like=file.oid) != file.oid:
+        if oid_of(into / name, length=len(file.oid)) != file.oid:
             raise CorruptAdapterError(f"{repo}@{commit}: {file.path} came with other bytes than the Hub lists")
     for name in set(ADAPTER_FILES) - listing.files.keys():
         _note_absence(repo, commit, f"{subfolder}/{name}" if subfolder else name)
@@ -139,7 +149,7 @@ def fetch_cached(repo: str, commit: str, into: Path, *, subfolder: str = "") -> 
             return False
         _copy(Path(held), into / name)
         oid = Path(held).resolve().name  # the cache names its blobs by what they are; by nothing where it has no links
-        if len(oid) in (40, 64) and _oid(into / name, like=oid) != oid:
+        if len(oid) in (40, 64) and oid_of(into / name, length=len(oid)) != oid:
             raise CorruptAdapterError(f"{repo}@{commit}: {held} in the cache was altered; pull again with the Hub")
     return (into / CONFIG_FILE).is_file() and (into / TENSORS_FILE).is_file()
 
@@ -154,25 +164,10 @@ def _note_absence(repo: str, commit: str, path: str) -> None:
     """The cache remembers what the Hub does not have."""
     if try_to_load_from_cache(repo, path, revision=commit) is _CACHED_NO_EXIST:
         return
-    with hub_calls(repo, commit):
-        try:
-            hf_hub_download(repo, path, revision=commit, endpoint=os.environ.get("HF_ENDPOINT"))
-        except RemoteEntryNotFoundError:
-            pass
+    with hub_calls(repo, commit), suppress(RemoteEntryNotFoundError):
+        hf_hub_download(repo, path, revision=commit, endpoint=os.environ.get("HF_ENDPOINT"))
 
 
 def _copy(source: Path, target: Path) -> None:
     with source.open("rb") as file, target.open("wb") as copy:
-        shutil.copyfileobj(file, copy, CHUNK)
-
-
-def _oid(path: Path, *, like: str) -> str:
-    """A file's name among contents, of the kind that `like` is."""
-    if len(like) == 64:
-        digest = hashlib.sha256()
-    else:
-        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        shutil.copyfileobj(file, copy)

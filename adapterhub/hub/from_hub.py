@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,14 +16,11 @@ from adapterhub.errors import (
     UnavailableError,
 )
 from adapterhub.hub import remote
+from adapterhub.hub.digest import digest_of
 from adapterhub.hub.result import Pulled
+from adapterhub.hub.target import COMMIT
 from adapterhub.imports import import_adapter
 from adapterhub.store import AdapterRef, Store
-from adapterhub.store.manifest import Blob, Manifest
-
-MAX_BYTES = 8 << 30
-"""A longer file of tensors is not fetched unless it is asked for."""
-COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def pull(
@@ -35,7 +30,7 @@ def pull(
     name: str = "",
     base: str | None = None,
     subfolder: str = "",
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = remote.MAX_BYTES,
 ) -> Pulled:
     """Publish the adapter `hf:org/repo[:revision][@sha256:...]` as `name`, by default as `local_name` says.
 
@@ -85,16 +80,6 @@ def local_name(source: AdapterRef) -> str:
         raise RefError(f"{source}: {name!r} cannot be its name here; give one by --name", field="name") from None
 
 
-def digest_of(files: Mapping[str, Path]) -> str:
-    """The digest that an adapter of these files has in a store."""
-    blobs = {}
-    for name, path in files.items():
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        blobs[name] = Blob(digest=f"sha256:{content}", size=path.stat().st_size)
-    return f"sha256:{hashlib.sha256(Manifest(files=blobs).to_bytes()).hexdigest()}"
-
-
 def _fetch(source: AdapterRef, into: Path, subfolder: str, max_bytes: int) -> tuple[str, str]:
     """The commit whose files are in `into` now, and why they came out of the cache alone, if they did."""
     reason = "HF_HUB_OFFLINE is set"
@@ -120,10 +105,9 @@ def _replaceable(store: Store, local: AdapterRef, digest: str, repo: str) -> str
         now = store.pin(local).digest
     except AdapterNotFoundError:
         return ""
-    history = store.history(local)
-    last = history[-1].source if history else ""
-    if now != digest and not last.startswith(f"hf:{repo}:"):
-        where = last or "this machine"
+    sources = [move.source for move in store.history(local) if move.digest == now and move.source]
+    if now != digest and not any(source.startswith(f"hf:{repo}:") for source in sources):
+        where = sources[-1] if sources else "this machine"
         raise ConflictError(f"{local.label} holds {now}, which came from {where}; give another name by --name")
     return now
 

@@ -1,0 +1,46 @@
+"""What of the store came from the Hub, beside what the Hub has now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterhub.errors import AuthError, IntegrityError, NotFoundError, UnavailableError
+from adapterhub.hub import remote
+from adapterhub.hub.result import Freshness, Outdated
+from adapterhub.store import AdapterRef, Store
+
+
+def outdated(store: Store) -> Iterator[Outdated]:
+    """Every tag that was pulled or pushed, in order; each revision is asked for once.
+
+    What cannot be reached is said, not raised; after the first that is unreachable the Hub is not asked again.
+    """
+    heads: dict[str, tuple[str, Freshness, str]] = {}
+    unreachable = "HF_HUB_OFFLINE is set" if remote.is_offline() else ""
+    for label in store.labels():
+        try:
+            ref = store.pin(label)
+            moves = store.history(ref)
+        except (IntegrityError, NotFoundError):  # damaged, which `verify` tells, or removed meanwhile
+            continue
+        last = next((move for move in reversed(moves) if move.source.startswith("hf:")), None)
+        if last is None:
+            continue
+        if last.source not in heads:
+            heads[last.source] = ("", "unreachable", unreachable) if unreachable else _head(last.source)
+            unreachable = unreachable or heads[last.source][2] * (heads[last.source][1] == "unreachable")
+        head, state, reason = heads[last.source]
+        if head:
+            state = "changed here" if ref.digest != last.digest else "up to date" if head == last.commit else "behind"
+        yield Outdated(ref, last.source, last.commit, head, state, reason)
+
+
+def _head(source: str) -> tuple[str, Freshness, str]:
+    """The commit that a revision names now; empty with a state and the reason when there is none to be had."""
+    try:
+        ref = AdapterRef.parse(source)
+        return remote.resolve(ref.name, ref.tag), "up to date", ""
+    except (NotFoundError, AuthError) as error:
+        return "", "gone", str(error)
+    except UnavailableError as error:
+        return "", "unreachable", str(error)
