@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
 from huggingface_hub import constants
+from hypothesis import settings
 from safetensors.torch import save_file
 from stand_in_hub import StandInHub
 
@@ -44,7 +44,7 @@ def _own_store_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
-    """A hub of this test's own with an empty cache, to which alice is logged in; `waits` has no waits, it notes them."""
+    """A hub of this test's own, to which alice is logged in, and an empty cache. Nobody waits; `hub.waits` tells."""
     with StandInHub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", "hf_alice_secret")

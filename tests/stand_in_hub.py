@@ -87,6 +87,8 @@ class StandInHub:
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         """"METHOD /path" of every request, in order."""
+        self.bodies: list[tuple[str, int]] = []
+        """A request, and how many bytes of a body it was sent."""
         self.waits: list[float] = []
         """Seconds that a client which is told not to wait would have waited."""
         self.lock = threading.RLock()
@@ -115,6 +117,10 @@ class StandInHub:
     def count(self, pattern: str) -> int:
         """How many requests the pattern was found in."""
         return sum(re.search(pattern, request) is not None for request in self.requests)
+
+    def sent(self, pattern: str) -> int:
+        """Bytes of the bodies that were sent for requests the pattern was found in."""
+        return sum(size for request, size in self.bodies if re.search(pattern, request))
 
     def due(self, request: str) -> Fault | None:
         """The fault for this request, if there is one; it has one time less after."""
@@ -190,10 +196,12 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.fault
         if fault and fault.spoil:
             body = body[:-1] + bytes([body[-1] ^ 1])
-        if fault is None or fault.drop_after is None:
-            self.wfile.write(body)
+        breaks_off = fault is not None and fault.drop_after is not None
+        body = body[: fault.drop_after] if fault and breaks_off else body
+        self.hub.bodies.append((f"{self.command} {unquote(urlsplit(self.path).path)}", len(body)))
+        self.wfile.write(body)
+        if fault is None or not breaks_off:
             return
-        self.wfile.write(body[: fault.drop_after])
         self.wfile.flush()
         self.close_connection = True
         if fault.reset:

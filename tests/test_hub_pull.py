@@ -60,9 +60,7 @@ def test_a_pull_publishes_the_adapters_files_alone_and_records_their_commit(hub:
     assert (move.action, move.source, move.commit) == ("pull", f"hf:{REPO}:main", repo.branches["main"])
 
 
-def test_all_is_of_one_commit_also_when_the_branch_moves_meanwhile(
-    hub: StandInHub, repo: Repo, tmp_path: Path
-) -> None:
+def test_all_is_of_one_commit_also_when_the_branch_moves_meanwhile(hub: StandInHub, repo: Repo, tmp_path: Path) -> None:
     first = repo.branches["main"]
     hub.fail(f"GET /{REPO}/resolve/.*/{CONFIG_FILE}", meanwhile=lambda: change(repo, tmp_path))
     assert json.loads(pulled(REPO, "--json").stdout)["commit"] == first
@@ -91,7 +89,7 @@ def test_a_digest_is_held_and_other_content_refused() -> None:
     assert pulled(f"hf:{REPO}@{digest}", "--name", "again").stdout == f"again:latest@{digest}\n"
     done = run("pull", f"hf:{REPO}@sha256:{'0' * 64}", "--name", "wrong")
     assert (done.exit_code, f"is {digest}, not sha256:000" in done.stderr) == (7, True), done.stderr
-    assert [ref.label for ref in Store.default().labels()] == [LOCAL, "again:latest"]
+    assert [ref.label for ref in Store.default().labels()] == ["again:latest", LOCAL]
 
 
 def test_pulling_again_follows_the_repo(repo: Repo, tmp_path: Path) -> None:
@@ -177,15 +175,27 @@ def test_a_damaged_cache_is_mended_with_the_hub_and_refused_without(
     assert json.loads(pulled(REPO, "--name", "again", "--json").stdout)["digest"] == digest
 
 
-@pytest.mark.usefixtures("repo")
-def test_pulls_at_once_fetch_once(hub: StandInHub, tmp_path: Path) -> None:
-    hub.fail(f"GET /{REPO}/resolve/.*{TENSORS_FILE}", delay=1.0)
+FETCH = """
+import sys
+from pathlib import Path
+from adapterhub.hub import remote
+repo, into = sys.argv[1], Path(sys.argv[2])
+commit = remote.resolve(repo, "main")
+remote.fetch(repo, commit, remote.list_folder(repo, commit), into)
+"""
+
+
+def test_pulls_at_once_fetch_once(hub: StandInHub, repo: Repo, tmp_path: Path) -> None:
+    hub.fail(f"GET /{REPO}/resolve/.*{TENSORS_FILE}", delay=1.5)
     environment = os.environ | {"HF_HOME": str(tmp_path / "home")}
-    words = (sys.executable, "-m", "adapterhub", "pull", REPO, "-q", "--name")
-    running = [subprocess.Popen([*words, f"n{n}"], env=environment, stdout=subprocess.PIPE) for n in range(3)]
-    told = [process.communicate()[0].decode() for process in running]
-    assert [process.returncode for process in running] == [0, 0, 0]
-    assert len({line.partition("@")[2] for line in told}) == 1
+    folders = [tmp_path / f"process-{number}" for number in range(3)]
+    running = []
+    for folder in folders:
+        folder.mkdir()
+        running.append(subprocess.Popen([sys.executable, "-c", FETCH, REPO, str(folder)], env=environment))
+    assert [process.wait() for process in running] == [0, 0, 0]
+    content = repo.commits[repo.branches["main"]][TENSORS_FILE]
+    assert [(folder / TENSORS_FILE).read_bytes() for folder in folders] == [content] * 3
     assert hub.count(f"GET /{REPO}/resolve/.*{TENSORS_FILE}") == 1
 
 

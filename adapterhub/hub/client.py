@@ -61,6 +61,8 @@ class PatientClient(httpx2.Client):
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         if not isinstance(request.stream, httpx2.ByteStream):
             return super().send(request, **options)  # an upload out of a file, which its caller rewinds
+        if not any((request.extensions.get("timeout") or {}).values()):  # some callers say "for ever"
+            request.extensions["timeout"] = self.timeout.as_dict()
         for tried in range(1, TRIES + 1):
             asked = None
             try:
