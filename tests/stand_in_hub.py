@@ -286,9 +286,10 @@ class _Handler(BaseHTTPRequestHandler):
             repo.tags[tag] = commit
             return _json({})
         assert verb == "commit", self.path
-        return self._commit(repo, revision, body)
+        return self._commit(name, revision, body)
 
-    def _commit(self, repo: Repo, revision: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    def _commit(self, name: str, revision: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        repo = self.hub.repos[name]
         lines = [json.loads(line) for line in body.splitlines()]
         parent = lines[0]["value"].get("parentCommit")
         if parent and parent != repo.branches.get(revision):
@@ -298,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         gone = tuple(line["value"]["path"] for line in lines if line["key"] == "deletedFile")
         sha = repo.commit(added, revision, gone=gone)
-        return _json({"commitUrl": f"{self.hub.url}/commit/{sha}", "commitOid": sha})
+        return _json({"commitUrl": f"{self.hub.url}/{name}/commit/{sha}", "commitOid": sha})
 
     def _resolve(self, repo: Repo, revision: str, path: list[str], user: str) -> tuple[int, bytes, dict[str, str]]:
         if repo.gated and user != repo.owner:

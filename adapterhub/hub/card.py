@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
-from huggingface_hub.repocard import RepoCard
+from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 
 from adapterhub.adapter import Adapter
 from adapterhub.errors import ConflictError
@@ -51,7 +51,8 @@ def make_card(adapter: Adapter, target: Target, base_model: str, present: str) -
 def _read(present: str, repo: str) -> RepoCard:
     """Not a ModelCard, which would take the model index apart and lose what it does not know."""
     try:
-        return RepoCard(present or f"---\n---\n\n# {repo.partition('/')[2]}\n")
+        text = present or f"\n# {repo.partition('/')[2]}\n"
+        return RepoCard(text if REGEX_YAML_BLOCK.search(text) else f"---\n\n---\n{text}")
     except (ValueError, TypeError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0]
         raise ConflictError(f"{repo}: the metadata of its README.md cannot be read: {reason}; mend it there") from None

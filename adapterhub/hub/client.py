@@ -27,6 +27,8 @@ FIRST_WAIT = 1.0
 """Seconds; doubled after every try."""
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for more is not waited for."""
+BY_THE_WAY = "/api/agent-harnesses"
+"""What `huggingface_hub` looks up for its user agent."""
 PASSING = frozenset((408, 429, 500, 502, 503, 504))
 """Statuses that may be gone the next time."""
 
@@ -59,8 +61,9 @@ class PatientClient(httpx2.Client):
     """Sends a request up to TRIES times; raises UnavailableError, which no caller above takes for one to try again."""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        if not isinstance(request.stream, httpx2.ByteStream):
-            return super().send(request, **options)  # an upload out of a file, which its caller rewinds
+        # An upload out of a file is rewound by its caller; what it asks for by the way, it can do without.
+        if not isinstance(request.stream, httpx2.ByteStream) or request.url.path.endswith(BY_THE_WAY):
+            return super().send(request, **options)
         if not any((request.extensions.get("timeout") or {}).values()):  # some callers say "for ever"
             request.extensions["timeout"] = self.timeout.as_dict()
         for tried in range(1, TRIES + 1):

@@ -194,7 +194,9 @@ def _commit(target: Target, files: Mapping[str, Path], state: _State, plan: Push
         return str(made.oid)
     except (ConflictError, UnavailableError) as error:
         return _arrived(target, files, state, error)
-    except ValueError as error:  # what the Hub finds wrong with the card
+    except ValueError as error:
+        if not str(error).startswith("Invalid metadata"):
+            raise
         reason = " ".join(str(error).split())
         raise InvalidInputError(f"{target.repo}: the Hub does not take the card: {reason}", field="card") from None
 
