@@ -38,7 +38,8 @@ def make_card(adapter: Adapter, target: Target, base_model: str, present: str) -
     if target.license:
         merged["license"] = target.license
     ours = section(adapter, target.repo, target.revision, base_model)
-    text = _with_section(card.text, ours, target.repo)
+    newline = "\r\n" if present.partition("\n")[0].endswith("\r") else "\n"
+    text = _with_section(card.text, ours, newline, target.repo)
     if merged == before:
         head = present[: len(present) - len(card.text)]
         return head + text
@@ -123,10 +124,9 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _with_section(text: str, ours: str, repo: str) -> str:
+def _with_section(text: str, ours: str, newline: str, repo: str) -> str:
     if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1 or text.find(END) < text.find(BEGIN):
         raise ConflictError(f"{repo}: its README.md has {BEGIN} and {END} not once each, in this order; mend it there")
-    newline = "\r\n" if "\r\n" in text else "\n"
     ours = ours.replace("\n", newline)
     if BEGIN in text:
         return _SECTION.sub(lambda _: ours, text)
