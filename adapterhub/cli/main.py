@@ -21,6 +21,7 @@ from adapterhub.plugins import COMMANDS_GROUP, VARIABLE, find, load_commands
 
 VERBS = (
     "demo",
+    "gc",
     "generate",
     "import",
     "ls",
@@ -30,8 +31,12 @@ VERBS = (
     "plugins",
     "pull",
     "push",
+    "rm",
+    "rollback",
     "show",
+    "tag",
     "train",
+    "verify",
 )
 
 FLAG = "--no-plugins"
