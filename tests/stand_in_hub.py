@@ -8,7 +8,6 @@ by their sha256, and taken like the small ones.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import socket
@@ -21,37 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
-from huggingface_hub.utils.sha import git_hash
-
-Files = Mapping[str, bytes]
-
-
-@dataclass
-class Repo:
-    """One model repo. A branch, tag or commit names a commit; a commit is the files of it."""
-
-    owner: str
-    private: bool = False
-    gated: bool = False
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def commit(self, files: Files, branch: str = "main", *, gone: tuple[str, ...] = ()) -> str:
-        """Add a commit on a branch: `files` over those it has, without `gone`; its 40-hex name."""
-        parent = self.branches.get(branch, self.branches.get("main", ""))
-        content = {**self.commits.get(parent, {}), **files}
-        kept = {name: held for name, held in content.items() if name not in gone}
-        sha = hashlib.sha1(f"{parent}{len(self.commits)}{sorted(files)}".encode()).hexdigest()
-        self.commits[sha] = kept
-        self.branches[branch] = sha
-        return sha
-
-    def resolve(self, revision: str) -> str:
-        """The commit a revision names; empty when there is none."""
-        if revision in self.commits:
-            return revision
-        return self.branches.get(revision) or self.tags.get(revision) or ""
+from stand_in_repo import Files, Repo, oid_of, tree
 
 
 @dataclass
@@ -270,9 +239,11 @@ class _Handler(BaseHTTPRequestHandler):
         if verb == "revision":
             return _json({"id": name, "sha": commit, "private": repo.private, "tags": [], "siblings": []})
         if verb == "tree":
-            return _json(
-                _tree(files, unquote(parts[6]) if len(parts) > 6 else "", "recursive=true" in self.path.lower())
-            )
+            folder = unquote(parts[6]) if len(parts) > 6 else ""
+            listed = tree(files, folder, "recursive=true" in self.path.lower())
+            if folder and not listed:
+                raise Refusal(404, "EntryNotFound")
+            return _json(listed)
         if verb == "preupload":
             modes = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
@@ -310,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in repo.commits[commit]:
             raise Refusal(404, "EntryNotFound", commit=commit)
         content = repo.commits[commit][name]
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{_oid(name, content)}"', "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{oid_of(name, content)}"', "Accept-Ranges": "bytes"}
         if self.command == "HEAD":
             return 200, b"", {**headers, "Content-Length": str(len(content))}
         if found := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
@@ -322,25 +293,3 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _json(value: Any) -> tuple[int, bytes, dict[str, str]]:
     return 200, json.dumps(value).encode(), {"Content-Type": "application/json"}
-
-
-def _oid(name: str, content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest() if name.endswith(".safetensors") else git_hash(content)
-
-
-def _tree(files: Files, folder: str, recursive: bool) -> list[dict[str, Any]]:
-    start = f"{folder}/" if folder else ""
-    inside = {name: content for name, content in files.items() if name.startswith(start)}
-    if folder and not inside:
-        raise Refusal(404, "EntryNotFound")
-    listed: dict[str, dict[str, Any]] = {}
-    for name, content in inside.items():
-        first, slash, _ = name.removeprefix(start).partition("/")
-        if slash and not recursive:
-            listed[start + first] = {"type": "directory", "path": start + first, "oid": "0" * 40, "size": 0}
-            continue
-        listed[name] = {"type": "file", "path": name, "oid": git_hash(content), "size": len(content)}
-        if name.endswith(".safetensors"):
-            oid = _oid(name, content)
-            listed[name]["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 130}
-    return list(listed.values())

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from conftest import save_stub_adapter
 from huggingface_hub import constants
-from stand_in_hub import Repo, StandInHub
+from stand_in_hub import StandInHub
+from stand_in_repo import Repo
 from test_cli import run
 from test_hub_pull import LOCAL, REPO, files_of, pulled
 

@@ -12,7 +12,8 @@ import pytest
 from click.testing import Result
 from conftest import save_stub_adapter
 from huggingface_hub import constants
-from stand_in_hub import Repo, StandInHub
+from stand_in_hub import StandInHub
+from stand_in_repo import Repo
 from test_cli import run
 
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
@@ -197,6 +198,29 @@ def test_pulls_at_once_fetch_once(hub: StandInHub, repo: Repo, tmp_path: Path) -
     content = repo.commits[repo.branches["main"]][TENSORS_FILE]
     assert [(folder / TENSORS_FILE).read_bytes() for folder in folders] == [content] * 3
     assert hub.count(f"GET /{REPO}/resolve/.*{TENSORS_FILE}") == 1
+
+
+@pytest.mark.usefixtures("repo")
+@pytest.mark.parametrize("name", ["hf:a/b", f"mine@sha256:{'0' * 64}", "../x"])
+def test_a_name_is_one_of_the_store(hub: StandInHub, name: str) -> None:
+    assert run("pull", REPO, "--name", name).exit_code == 2
+    assert hub.requests == []
+
+
+@pytest.mark.usefixtures("repo")
+def test_a_store_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a-file").touch()
+    monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "a-file" / "store"))
+    done = run("pull", REPO)
+    assert (done.exit_code, f"error: {tmp_path}/a-file" in done.stderr) == (6, True), done.output
+
+
+def test_a_tokenizer_beside_it_is_told_and_not_fetched(hub: StandInHub, repo: Repo) -> None:
+    repo.commit({"tokenizer.json": b"{}", "chat_template.jinja": b"x"})
+    told = pulled(REPO).stderr
+    assert f"warning: hf:{REPO}/tokenizer.json is not used, the base's is\n" in told
+    assert "chat_template.jinja is not used" in told
+    assert hub.count("resolve/.*(tokenizer|template)") == 0
 
 
 def test_weights_that_are_pickled_are_named(hub: StandInHub) -> None:

@@ -209,6 +209,13 @@ def test_a_card_that_cannot_be_read_is_not_written_over(hub: StandInHub, present
     assert hub.count("POST") == 0
 
 
+@pytest.mark.usefixtures("mine")
+def test_a_card_that_the_hub_does_not_take_is_told_in_its_words(hub: StandInHub) -> None:
+    hub.fail("validate-yaml", status=400, text='{"errors": [{"message": "license: not known"}]}')
+    refused(2, "the Hub does not take the card: Invalid metadata in README.md. - license: not known", *BASE)
+    assert hub.count(COMMIT) == 0
+
+
 def outdated(*words: str) -> tuple[int, dict[str, str]]:
     done = run("outdated", "--json", *words)
     return done.exit_code, {each["ref"]: each["state"] for each in json.loads(done.stdout)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from adapterhub.errors import AuthError, IntegrityError, NotFoundError, UnavailableError
 from adapterhub.hub import remote
@@ -15,8 +16,8 @@ def outdated(store: Store) -> Iterator[Outdated]:
 
     What cannot be reached is said, not raised; after the first that is unreachable the Hub is not asked again.
     """
-    heads: dict[str, tuple[str, Freshness, str]] = {}
-    unreachable = "HF_HUB_OFFLINE is set" if remote.is_offline() else ""
+    heads: dict[str, _Head] = {}
+    down = _Head("", "unreachable", "HF_HUB_OFFLINE is set") if remote.is_offline() else None
     for label in store.labels():
         try:
             ref = store.pin(label)
@@ -27,20 +28,29 @@ def outdated(store: Store) -> Iterator[Outdated]:
         if last is None:
             continue
         if last.source not in heads:
-            heads[last.source] = ("", "unreachable", unreachable) if unreachable else _head(last.source)
-            unreachable = unreachable or heads[last.source][2] * (heads[last.source][1] == "unreachable")
+            heads[last.source] = down or _head(last.source)
+            if heads[last.source].state == "unreachable":
+                down = heads[last.source]
         head, state, reason = heads[last.source]
         if head:
             state = "changed here" if ref.digest != last.digest else "up to date" if head == last.commit else "behind"
         yield Outdated(ref, last.source, last.commit, head, state, reason)
 
 
-def _head(source: str) -> tuple[str, Freshness, str]:
-    """The commit that a revision names now; empty with a state and the reason when there is none to be had."""
+class _Head(NamedTuple):
+    """What a revision is on the Hub now."""
+
+    commit: str
+    """Empty when there is none to be had; `state` and `reason` say why."""
+    state: Freshness
+    reason: str = ""
+
+
+def _head(source: str) -> _Head:
     try:
         ref = AdapterRef.parse(source)
-        return remote.resolve(ref.name, ref.tag), "up to date", ""
+        return _Head(remote.resolve(ref.name, ref.tag), "up to date")
     except (NotFoundError, AuthError) as error:
-        return "", "gone", str(error)
+        return _Head("", "gone", str(error))
     except UnavailableError as error:
-        return "", "unreachable", str(error)
+        return _Head("", "unreachable", str(error))

@@ -48,6 +48,15 @@ def hub_calls(repo: str, revision: str = "") -> Iterator[None]:
         raise UnavailableError(f"{name}: {quoted(error)}") from None
 
 
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raises UnavailableError for what the system does not let be written or read."""
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"{error.filename or 'the disk'}: {error.strerror or error}") from None
+
+
 def require_login(repo: str) -> None:
     """Raises AuthError when nobody is logged in."""
     if not get_token():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from adapterhub.errors import (
     AdapterNotFoundError,
@@ -17,10 +18,14 @@ from adapterhub.errors import (
 )
 from adapterhub.hub import remote
 from adapterhub.hub.digest import digest_of
+from adapterhub.hub.failures import disk_errors
 from adapterhub.hub.result import Pulled
 from adapterhub.hub.target import COMMIT
 from adapterhub.imports import import_adapter
+from adapterhub.imports.tokenizer import FILES, SETTINGS_FILE, TEMPLATE_FILE
 from adapterhub.store import AdapterRef, Store
+
+TOKENIZER = frozenset((*FILES, SETTINGS_FILE, TEMPLATE_FILE))
 
 
 def pull(
@@ -42,13 +47,16 @@ def pull(
     if not source.hub:
         raise RefError(f"{source}: not on the Hub; accepted: hf:org/repo[:revision][@sha256:...]", field="adapter")
     local = AdapterRef.parse(name or local_name(source))
+    if local.hub or local.digest:
+        raise RefError(f"{name}: a name in the store, [namespace/]name[:tag], is accepted", field="name")
     _check_subfolder(subfolder)
     origin = f"hf:{source.name}:{source.tag}"
-    with TemporaryDirectory(prefix="adapterhub-pull-") as folder:
+    with disk_errors(), TemporaryDirectory(prefix="adapterhub-pull-") as folder:
         came, made = Path(folder) / "came", Path(folder) / "made"
         came.mkdir()
         made.mkdir()
-        commit, cached = _fetch(source, came, subfolder, max_bytes)
+        fetched = _fetch(source, came, subfolder, max_bytes)
+        commit = fetched.commit
         with _told_as(f"hf:{source.name}@{commit}", came, made):
             imported = import_adapter(came, made, base=base)
         digest = digest_of({path.name: path for path in made.iterdir()})
@@ -62,8 +70,9 @@ def pull(
             source=origin,
             commit=commit,
         )
-    warnings = tuple(warning.replace(str(came), f"hf:{source.name}") for warning in imported.warnings)
-    return Pulled(published, origin, commit, imported.method, imported.base, warnings, cached)
+    warnings = [warning.replace(str(came), f"hf:{source.name}") for warning in imported.warnings]
+    warnings += [f"hf:{source.name}/{file} is not used, the base's is" for file in fetched.tokenizer]
+    return Pulled(published, origin, commit, imported.method, imported.base, tuple(warnings), fetched.cached)
 
 
 def local_name(source: AdapterRef) -> str:
@@ -80,8 +89,16 @@ def local_name(source: AdapterRef) -> str:
         raise RefError(f"{source}: {name!r} cannot be its name here; give one by --name", field="name") from None
 
 
-def _fetch(source: AdapterRef, into: Path, subfolder: str, max_bytes: int) -> tuple[str, str]:
-    """The commit whose files are in `into` now, and why they came out of the cache alone, if they did."""
+class _Fetched(NamedTuple):
+    commit: str
+    tokenizer: tuple[str, ...] = ()
+    """Files of a tokenizer that lie beside the adapter, and were not fetched."""
+    cached: str = ""
+    """As in Pulled."""
+
+
+def _fetch(source: AdapterRef, into: Path, subfolder: str, max_bytes: int) -> _Fetched:
+    """The adapter's files are in `into` after."""
     reason = "HF_HUB_OFFLINE is set"
     if not remote.is_offline():
         try:
@@ -89,12 +106,12 @@ def _fetch(source: AdapterRef, into: Path, subfolder: str, max_bytes: int) -> tu
             listing = remote.list_folder(source.name, commit, subfolder)
             remote.check_listing(listing, where=f"hf:{source.name}@{commit}", max_bytes=max_bytes)
             remote.fetch(source.name, commit, listing, into, subfolder=subfolder)
-            return commit, ""
+            return _Fetched(commit, tuple(name for name in listing.others if name in TOKENIZER))
         except UnavailableError as error:
             reason = str(error)
     commit = remote.resolve_cached(source.name, source.tag)
     if commit and remote.fetch_cached(source.name, commit, into, subfolder=subfolder):
-        return commit, reason
+        return _Fetched(commit, cached=reason)
     held = f"commit {commit} is not all in the cache" if commit else "nothing of it is in the cache"
     raise UnavailableError(f"{reason}; {held}")
 

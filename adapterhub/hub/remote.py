@@ -22,6 +22,7 @@ from adapterhub.adapter import ADAPTER_FILES, CONFIG_FILE, MAX_JSON_BYTES, PICKL
 from adapterhub.errors import CorruptAdapterError, NotFoundError, UnavailableError
 from adapterhub.hub.digest import oid_of
 from adapterhub.hub.failures import hub_calls
+from adapterhub.hub.target import COMMIT
 
 MAX_LISTED = 5000
 """Entries of one folder; what an adapter's repo has is a few."""
@@ -33,10 +34,8 @@ MAX_BYTES = 8 << 30
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of an adapter in a repo."""
+    """A file of an adapter in a repo, as the Hub lists it."""
 
-    path: str
-    """In the repo, with its subfolder."""
     size: int
     """Bytes."""
     oid: str
@@ -67,7 +66,10 @@ def is_offline() -> bool:
 def resolve(repo: str, revision: str) -> str:
     """The 40-hex commit that a branch, tag or commit names on the Hub. Raises as `hub_calls`."""
     with hub_calls(repo, revision):
-        return str(api().resolve_revision(repo, revision=revision).resolved)
+        commit = str(api().resolve_revision(repo, revision=revision).resolved)
+    if not COMMIT.fullmatch(commit):
+        raise UnavailableError(f"{repo}@{revision}: the Hub says {commit[:60]!r}, which is no commit")
+    return commit
 
 
 def resolve_cached(repo: str, revision: str) -> str:
@@ -91,7 +93,7 @@ def list_folder(repo: str, commit: str, subfolder: str = "") -> Listing:
                     folders.append(name)
                 elif name in ADAPTER_FILES:
                     oid = entry.lfs.sha256 if entry.lfs else entry.blob_id
-                    files[name] = RemoteFile(entry.path, entry.size, oid)
+                    files[name] = RemoteFile(entry.size, oid)
                 else:
                     others.append(name)
         except RemoteEntryNotFoundError:
@@ -126,13 +128,14 @@ def fetch(repo: str, commit: str, listing: Listing, into: Path, *, subfolder: st
     Raises as `hub_calls`, and CorruptAdapterError when the Hub sends other bytes than it lists.
     """
     for name, file in listing.files.items():
-        _copy(_download(repo, commit, file.path), into / name)
+        path = _path(subfolder, name)
+        _copy(_download(repo, commit, path), into / name)
         if oid_of(into / name, length=len(file.oid)) != file.oid:  # the cache may hold what was damaged since
-            _copy(_download(repo, commit, file.path, again=True), into / name)
+            _copy(_download(repo, commit, path, again=True), into / name)
         if oid_of(into / name, length=len(file.oid)) != file.oid:
-            raise CorruptAdapterError(f"{repo}@{commit}: {file.path} came with other bytes than the Hub lists")
+            raise CorruptAdapterError(f"{repo}@{commit}: {path} came with other bytes than the Hub lists")
     for name in set(ADAPTER_FILES) - listing.files.keys():
-        _note_absence(repo, commit, f"{subfolder}/{name}" if subfolder else name)
+        _note_absence(repo, commit, _path(subfolder, name))
 
 
 def fetch_cached(repo: str, commit: str, into: Path, *, subfolder: str = "") -> bool:
@@ -141,8 +144,7 @@ def fetch_cached(repo: str, commit: str, into: Path, *, subfolder: str = "") -> 
     Raises CorruptAdapterError when the cache was damaged.
     """
     for name in ADAPTER_FILES:
-        path = f"{subfolder}/{name}" if subfolder else name
-        held = try_to_load_from_cache(repo, path, revision=commit)
+        held = try_to_load_from_cache(repo, _path(subfolder, name), revision=commit)
         if held is _CACHED_NO_EXIST:
             continue
         if not isinstance(held, str):
@@ -166,6 +168,10 @@ def _note_absence(repo: str, commit: str, path: str) -> None:
         return
     with hub_calls(repo, commit), suppress(RemoteEntryNotFoundError):
         hf_hub_download(repo, path, revision=commit, endpoint=os.environ.get("HF_ENDPOINT"))
+
+
+def _path(subfolder: str, name: str) -> str:
+    return f"{subfolder}/{name}" if subfolder else name
 
 
 def _copy(source: Path, target: Path) -> None:

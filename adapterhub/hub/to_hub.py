@@ -21,7 +21,7 @@ from adapterhub.errors import AdapterHubError, ConflictError, InvalidInputError,
 from adapterhub.hub import remote
 from adapterhub.hub.card import make_card
 from adapterhub.hub.digest import digest_of, oid_of
-from adapterhub.hub.failures import hub_calls, require_login
+from adapterhub.hub.failures import disk_errors, hub_calls, require_login
 from adapterhub.hub.result import Pushed, PushedFile
 from adapterhub.hub.target import Target
 from adapterhub.store import AdapterRef, Store
@@ -53,7 +53,7 @@ def push(ref: AdapterRef | str, store: Store, target: Target, *, dry_run: bool =
     base_model = _base_model(adapter, target)
     if not dry_run:
         require_login(target.repo)
-    with TemporaryDirectory(prefix="adapterhub-push-") as folder:
+    with disk_errors(), TemporaryDirectory(prefix="adapterhub-push-") as folder:
         state = _look(target)
         files = _files(adapter, target, base_model, state, Path(folder))
         plan = _plan(target, files, state)
@@ -69,7 +69,7 @@ def push(ref: AdapterRef | str, store: Store, target: Target, *, dry_run: bool =
             plan = plan._replace(commit=_commit(target, files, state, plan, message))
         if target.tag:
             _tag(target, plan.commit)
-    store.note(pinned, action="push", source=f"hf:{target.repo}:{target.revision}", commit=plan.commit)
+        store.note(pinned, action="push", source=f"hf:{target.repo}:{target.revision}", commit=plan.commit)
     return plan
 
 
