@@ -180,9 +180,11 @@ FETCH = """
 import sys
 from pathlib import Path
 from adapterhub.hub import remote
+from adapterhub.hub.client import hub_client
 repo, into = sys.argv[1], Path(sys.argv[2])
-commit = remote.resolve(repo, "main")
-remote.fetch(repo, commit, remote.list_folder(repo, commit), into)
+with hub_client():
+    commit = remote.resolve(repo, "main")
+    remote.fetch(repo, commit, remote.list_folder(repo, commit), into)
 """
 
 

@@ -33,7 +33,7 @@ def command(ctx: click.Context, as_json: bool, quiet: bool) -> None:
     """
     from adapterhub.hub import outdated
 
-    found = list(outdated(Store.default()))
+    found = outdated(Store.default())
     behind = [each for each in found if each.state == "behind"]
     if as_json:
         echo_json([{**each._asdict(), "ref": each.ref.label, "digest": each.ref.digest} for each in found])

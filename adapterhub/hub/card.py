@@ -16,7 +16,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 
 from adapterhub.adapter import Adapter
 from adapterhub.errors import ConflictError
-from adapterhub.hub.card_text import BEGIN, END, section
+from adapterhub.hub.card_text import BEGIN, END, one_line, section
 from adapterhub.hub.target import Target
 
 HELD_OUT = "held-out"
@@ -83,8 +83,8 @@ def _metadata(adapter: Adapter, target: Target, base_model: str) -> dict[str, An
             task_type="text-generation",
             dataset_type=HELD_OUT,
             dataset_name="held-out examples",
-            metric_type=re.sub("_(before|after)$", "", metric),
-            metric_name=metric,
+            metric_type=re.sub("_(before|after)$", "", one_line(metric)),
+            metric_name=one_line(metric),
             metric_value=value,
         )
         for metric, value in evaluations.items()
@@ -94,7 +94,7 @@ def _metadata(adapter: Adapter, target: Target, base_model: str) -> dict[str, An
         datasets=list(target.datasets) or None,
         library_name="peft",
         pipeline_tag="text-generation",
-        tags=["adapterhub", provenance.method if provenance else adapter.peft_type.lower()],
+        tags=["adapterhub", one_line(provenance.method if provenance else adapter.peft_type.lower())],
         model_name=target.repo.partition("/")[2] if results else None,
         eval_results=results or None,
         base_model_relation="adapter",

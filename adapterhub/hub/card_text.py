@@ -46,12 +46,16 @@ def section(adapter: Adapter, repo: str, revision: str, base_model: str) -> str:
     return "\n\n".join((BEGIN, *parts, END))
 
 
+def one_line(text: str) -> str:
+    """`text` cut to MAX_TEXT, on one line, without what cannot be printed."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line[:MAX_TEXT] + ("..." if len(line) > MAX_TEXT else "")
+
+
 def plain(value: Any) -> str:
     """A value as text that Markdown and HTML show as it is, on one line."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
-    cut = text[:MAX_TEXT] + ("..." if len(text) > MAX_TEXT else "")
-    return "".join(c if c.isalnum() or c in _PLAIN else f"&#{ord(c)};" if c.isprintable() else " " for c in cut)
+    line = one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return "".join(c if c.isalnum() or c in _PLAIN else f"&#{ord(c)};" for c in line)
 
 
 def _introduction(adapter: Adapter, base_model: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
-from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
+from huggingface_hub.utils._http import default_client_factory, hf_request_event_hook, parse_ratelimit_headers
 
 from adapterhub.errors import UnavailableError
 
@@ -32,12 +32,12 @@ BY_THE_WAY = "/api/agent-harnesses"
 PASSING = frozenset((408, 429, 500, 502, 503, 504))
 """Statuses that may be gone the next time."""
 
-_ONE_AT_A_TIME = threading.RLock()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
 def hub_client() -> Iterator[None]:
-    """`huggingface_hub` uses our client meanwhile; one thread at a time."""
+    """`huggingface_hub` uses our client meanwhile; one thread at a time, and not one within another."""
     with _ONE_AT_A_TIME:
         set_client_factory(_client)
         try:
@@ -50,7 +50,7 @@ def _client() -> httpx2.Client:
     seconds = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
     return PatientClient(
         # Theirs refuses requests in offline mode and counts downloads.
-        event_hooks=default_client_factory().event_hooks,
+        event_hooks={"request": [hf_request_event_hook]},
         follow_redirects=True,
         # A commit is answered when it is made.
         timeout=httpx2.Timeout(seconds, read=6 * seconds),

@@ -7,15 +7,21 @@ from typing import NamedTuple
 
 from adapterhub.errors import AuthError, IntegrityError, NotFoundError, UnavailableError
 from adapterhub.hub import remote
+from adapterhub.hub.client import hub_client
 from adapterhub.hub.result import Freshness, Outdated
 from adapterhub.store import AdapterRef, Store
 
 
-def outdated(store: Store) -> Iterator[Outdated]:
+def outdated(store: Store) -> tuple[Outdated, ...]:
     """Every tag that was pulled or pushed, in order; each revision is asked for once.
 
     What cannot be reached is said, not raised; after the first that is unreachable the Hub is not asked again.
     """
+    with hub_client():
+        return tuple(_compared(store))
+
+
+def _compared(store: Store) -> Iterator[Outdated]:
     heads: dict[str, _Head] = {}
     down = _Head("", "unreachable", "HF_HUB_OFFLINE is set") if remote.is_offline() else None
     for label in store.labels():

@@ -11,7 +11,6 @@ from huggingface_hub import errors as theirs
 from huggingface_hub import get_token
 
 from adapterhub.errors import AdapterHubError, AuthError, ConflictError, NotFoundError, UnavailableError
-from adapterhub.hub.client import hub_client
 
 LOGIN = "`hf auth login`"
 MAX_QUOTED = 200
@@ -20,14 +19,13 @@ MAX_QUOTED = 200
 
 @contextmanager
 def hub_calls(repo: str, revision: str = "") -> Iterator[None]:
-    """Calls about one repo, through our client; what the Hub says no to is raised from our tree.
+    """Calls about one repo, within `hub_client`; what the Hub says no to is raised from our tree.
 
     Raises NotFoundError, AuthError, ConflictError and UnavailableError. No message holds the token.
     """
     name = f"{repo}@{revision}" if revision else repo
     try:
-        with hub_client():
-            yield
+        yield
     except theirs.GatedRepoError:
         raise AuthError(f"{name}: gated; ask for access on the repo's page on the Hub, logged in{_as_now()}") from None
     except theirs.RevisionNotFoundError:

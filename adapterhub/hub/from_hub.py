@@ -17,6 +17,7 @@ from adapterhub.errors import (
     UnavailableError,
 )
 from adapterhub.hub import remote
+from adapterhub.hub.client import hub_client
 from adapterhub.hub.digest import digest_of
 from adapterhub.hub.failures import disk_errors
 from adapterhub.hub.result import Pulled
@@ -51,7 +52,7 @@ def pull(
         raise RefError(f"{name}: a name in the store, [namespace/]name[:tag], is accepted", field="name")
     _check_subfolder(subfolder)
     origin = f"hf:{source.name}:{source.tag}"
-    with disk_errors(), TemporaryDirectory(prefix="adapterhub-pull-") as folder:
+    with hub_client(), disk_errors(), TemporaryDirectory(prefix="adapterhub-pull-") as folder:
         came, made = Path(folder) / "came", Path(folder) / "made"
         came.mkdir()
         made.mkdir()

@@ -20,6 +20,7 @@ from adapterhub.base_name import hub_id
 from adapterhub.errors import AdapterHubError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from adapterhub.hub import remote
 from adapterhub.hub.card import make_card
+from adapterhub.hub.client import hub_client
 from adapterhub.hub.digest import digest_of, oid_of
 from adapterhub.hub.failures import disk_errors, hub_calls, require_login
 from adapterhub.hub.result import Pushed, PushedFile
@@ -53,7 +54,7 @@ def push(ref: AdapterRef | str, store: Store, target: Target, *, dry_run: bool =
     base_model = _base_model(adapter, target)
     if not dry_run:
         require_login(target.repo)
-    with disk_errors(), TemporaryDirectory(prefix="adapterhub-push-") as folder:
+    with hub_client(), disk_errors(), TemporaryDirectory(prefix="adapterhub-push-") as folder:
         state = _look(target)
         files = _files(adapter, target, base_model, state, Path(folder))
         plan = _plan(target, files, state)
