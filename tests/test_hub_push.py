@@ -119,6 +119,13 @@ def test_somebody_elses_commit_meanwhile_is_kept(hub: StandInHub) -> None:
 
 
 @pytest.mark.usefixtures("mine")
+def test_a_card_of_a_repo_that_is_made_meanwhile_is_kept(hub: StandInHub) -> None:
+    hub.fail("repos/create", meanwhile=lambda: hub.add(REPO, {CARD_FILE: b"# By another hand\n"}))
+    pushed()
+    assert b"# By another hand\n" in hub.repos[REPO].commits[hub.repos[REPO].branches["main"]][CARD_FILE]
+
+
+@pytest.mark.usefixtures("mine")
 def test_a_commit_whose_answer_was_lost_has_arrived_once(hub: StandInHub) -> None:
     hub.fail(COMMIT, times=1, lost=True)
     done = json.loads(pushed("--json").stdout)

@@ -64,6 +64,7 @@ def push(ref: AdapterRef | str, store: Store, target: Target, *, dry_run: bool =
         if not state.has_branch:
             _make_branch(target, state)
             state = _look(target)
+            files = _files(adapter, target, base_model, state, Path(folder))  # somebody may have made it with a card
             plan = _plan(target, files, state)
         if plan.changes:
             message = f"adapterhub push {adapter.digest}"
