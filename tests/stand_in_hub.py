@@ -212,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         if owner != user:
             raise Refusal(403, text=f"You don't have the rights to create a model under the namespace {owner}")
         if name in self.hub.repos:
-            raise Refusal(409, text="You already created this model repo")
+            return 409, json.dumps({"error": "You already created it", "url": f"{self.hub.url}/{name}"}).encode(), {}
         private = asked.get("visibility") == "private"
         self.hub.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, private=private)
         return _json({"url": f"{self.hub.url}/{name}"})

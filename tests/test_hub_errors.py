@@ -191,6 +191,11 @@ def test_any_other_refusal_is_told_in_the_hubs_words(hub: StandInHub, status: in
     assert "more" not in told
 
 
+def test_what_is_no_hub_is_told(hub: StandInHub) -> None:
+    hub.fail(ASK, status=200, text="<html>Log in to this network</html>")
+    assert_refused(("pull", REPO), 6, "what answers does not speak as the Hub does; is HF_ENDPOINT right?")
+
+
 @pytest.mark.parametrize("words", [("pull", "hf:one"), ("pull", "a/b:../c"), ("push", "mine", "a/../b")])
 def test_what_is_no_repo_is_refused_before_the_hub_is_asked(hub: StandInHub, words: tuple[str, ...]) -> None:
     assert_refused(words, 2, "is not an adapter reference")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 import httpx2
 from huggingface_hub import errors as theirs
@@ -42,6 +43,8 @@ def hub_calls(repo: str, revision: str = "") -> Iterator[None]:
         raise UnavailableError(f"{name}: {error}") from None
     except httpx2.RemoteProtocolError:  # only a download's, which was resumed as long as something came
         raise UnavailableError(f"{name}: the Hub broke off a download again and again") from None
+    except JSONDecodeError:
+        raise UnavailableError(f"{name}: what answers does not speak as the Hub does; is HF_ENDPOINT right?") from None
     except (httpx2.HTTPError, OSError) as error:
         raise UnavailableError(f"{name}: {quoted(error)}") from None
 
