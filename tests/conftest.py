@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from hypothesis import settings
 from safetensors.torch import save_file
+from stand_in_hub import StandInHub
 
 from adapterhub import BaseShape
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
@@ -44,6 +46,19 @@ def _own_store_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.delenv(name)
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "store"))
     monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """A hub of this test's own, to which alice is logged in, and an empty cache. Nobody waits; `hub.waits` tells."""
+    with StandInHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_alice_secret")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # it asks the real Hub
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
+        monkeypatch.setattr("adapterhub.hub.client.sleep", hub.waits.append)
+        yield hub
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import click
 GROUPS = {
     "Train": ("demo", "plan", "train"),
     "Adapters": ("ls", "show", "rm", "tag", "rollback", "import"),
-    "Hub": (),
+    "Hub": ("push", "pull", "outdated"),
     "Serve": ("serve", "generate", "ps", "load", "unload"),
     "Tools": ("methods", "plugins", "doctor", "config", "gc", "verify", "completion"),
 }
