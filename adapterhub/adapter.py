@@ -67,9 +67,15 @@ class Provenance(Config):
     data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """Objective, seed and the options that differ from their defaults."""
+    """Objective and settings; of a combination its kind and weights."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """What decided every draw of chance, by the step that drew."""
     evaluations: dict[str, float] = Field(default_factory=dict)
     """Figures on the held-out split, by name."""
+    forgetting: dict[str, float] = Field(default_factory=dict)
+    """What the base lost outside its task: nats per token of general text, without and with the adapter."""
+    parents: tuple[str, ...] = ()
+    """The adapters it was made from, each pinned to its digest."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries it was made with."""
     created: str = ""

@@ -164,6 +164,13 @@ def test_show_prints_options_measurements_and_files(published: str) -> None:
         assert line in shown
 
 
+def test_show_groups_what_it_prints(published: str) -> None:
+    lines = run("show", "team/digits:v1").stdout.splitlines()
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert heads == ["adapter", "base", "options", "prompts", "training", "evaluations", "files"]
+    assert lines[lines.index("base") + 1 :][:2] == ["  id      stub-base", f"  digest  sha256:{'0' * 64}"]
+
+
 def test_show_as_json_holds_the_whole_record(published: str) -> None:
     shown = json.loads(run("show", f"team/digits@{published}", "--json").stdout)
     assert shown["config"] == {"peft_type": "LORA", "r": 2, "lora_alpha": 4}

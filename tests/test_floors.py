@@ -28,7 +28,7 @@ CONTRACT = (
 """The single modules of floor 1, in the order they may import each other."""
 
 FLOORS: list[set[str]] = [
-    {"errors", "quiet", "config", "pb", "tasks"},
+    {"errors", "quiet", "config", "pb", "tasks", "general_text"},
     set(CONTRACT),
     {"plugins", "store", "scaffold"},
     {"base"},

@@ -8,11 +8,12 @@ import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peft import PeftConfig, PeftModel
 
 from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, Adapter, Provenance, read_folder
+from adapterhub.general_text import general_text_digest
 from adapterhub.train.job import TrainJob
 
 LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers")
@@ -26,9 +27,15 @@ UNRECORDED = frozenset(
 """Settings that are recorded elsewhere, or are paths of this machine."""
 
 
-def save(
-    job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, steps: int, evaluations: dict[str, float]
-) -> Adapter:
+class Figures(NamedTuple):
+    """What was measured of a run, for the record."""
+
+    steps: int
+    evaluations: dict[str, float]
+    forgetting: dict[str, float]
+
+
+def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, figures: Figures) -> Adapter:
     """Write the adapter on `model` to folder `into`, and read it back as serving will, checked against its plan.
 
     `start` is the adapter as it started, where that was not nothing: PEFT then saves the difference,
@@ -50,7 +57,7 @@ def save(
         )
     (into / CARD_FILE).unlink(missing_ok=True)  # PEFT's template, all "more information needed"
     _write_json(into / CONFIG_FILE, _portable(config, json.loads((into / CONFIG_FILE).read_text()), job))
-    _write_json(into / PROVENANCE_FILE, _provenance(job, steps, evaluations).model_dump())
+    _write_json(into / PROVENANCE_FILE, _provenance(job, figures).model_dump())
     adapter = read_folder(into)
     options = job.method.Config.from_peft(adapter.config, where=str(into / CONFIG_FILE))
     adapter.check_plan(job.method.plan(options, job.base.shape), base=job.base.record.id)
@@ -73,7 +80,7 @@ def _portable(config: PeftConfig, values: dict[str, Any], job: TrainJob) -> dict
     return kept
 
 
-def _provenance(job: TrainJob, steps: int, evaluations: dict[str, float]) -> Provenance:
+def _provenance(job: TrainJob, figures: Figures) -> Provenance:
     settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
     preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
     return Provenance(
@@ -81,9 +88,11 @@ def _provenance(job: TrainJob, steps: int, evaluations: dict[str, float]) -> Pro
         base=job.base.record,
         quantization=job.base.quantization,
         prompt_format=job.prompt_format,
-        data=job.data,
-        training={"objective": "sft", "steps": steps, **preset, **settings},
-        evaluations=evaluations,
+        data=job.data | {"general_text": general_text_digest()},
+        training={"objective": "sft", "steps": figures.steps, **preset, **settings},
+        seeds={"training": job.config.seed},
+        evaluations=figures.evaluations,
+        forgetting=figures.forgetting,
         versions={name: version(name) for name in LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
