@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,11 @@ class BaseRecord(Config):
     """Commit on the Hub, when it came from there."""
     digest: str
     """`sha256:` digest of the unquantized weights; decides whether the adapter fits a base."""
+
+    @property
+    def ref(self) -> str:
+        """What to load it by, where it is not a folder that is elsewhere now."""
+        return f"{self.id}@{self.revision}" if self.revision else self.id
 
 
 class Provenance(Config):
@@ -139,6 +145,11 @@ class Adapter:
         Raises CorruptAdapterError for values that are not finite.
         """
         return read_tensors(self.files[TENSORS_FILE], name=self.name)
+
+    def copy_to(self, folder: Path) -> None:
+        """Its files, byte by byte and by their names, in `folder`: PEFT's layout. Raises OSError."""
+        for name, path in self.files.items():
+            shutil.copyfile(path, folder / name)
 
     def check_plan(self, plan: Plan, *, base: str) -> None:
         """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.

@@ -28,21 +28,36 @@ CONTRACT = (
 """The single modules of floor 1, in the order they may import each other."""
 
 FLOORS: list[set[str]] = [
-    {"errors", "quiet", "config", "pb", "tasks", "general_text"},
+    {"errors", "quiet", "config", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
     {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
-    {"train", "engine", "client", "imports"},
+    {"train", "engine", "client", "imports", "merging", "compare"},
     {"estimate", "evaluate", "testing"},
     {"demo"},
     {"cli"},
     {"server"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {name: rank for rank, name in enumerate(CONTRACT)}
+ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2, "new_folder": 3} | {
+    name: rank for rank, name in enumerate(CONTRACT)
+}
 """Single modules of one floor, in the order they may import each other."""
-WITHOUT_TORCH = {"errors", "quiet", "config", "pb", "tasks", "store", "client", "cli", "hookspecs", "scaffold"}
+WITHOUT_TORCH = {
+    "errors",
+    "quiet",
+    "config",
+    "pb",
+    "tasks",
+    "general_text",
+    "new_folder",
+    "store",
+    "client",
+    "cli",
+    "hookspecs",
+    "scaffold",
+}
 PUBLIC = {"adapterhub", "adapterhub.method", "adapterhub.method_training"}
 """What a plugin may import."""
 

@@ -21,9 +21,12 @@ from adapterhub.plugins import COMMANDS_GROUP, VARIABLE, find, load_commands
 
 VERBS = (
     "demo",
+    "diff",
+    "export",
     "generate",
     "import",
     "ls",
+    "merge",
     "methods",
     "plan",
     "plugins",
