@@ -54,7 +54,17 @@ finally:
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("--version",), ("ls",), ("--no-plugins", "plugins"), ("show", "team/digits:v1"), ("show", "no")],
+    [
+        ("--help",),
+        ("--version",),
+        ("ls",),
+        ("--no-plugins", "plugins"),
+        ("show", "team/digits:v1"),
+        ("show", "no"),
+        ("diff", "--help"),
+        ("merge", "--help"),
+        ("export", "no", "folder"),
+    ],
 )
 def test_light_verbs_do_not_import_torch(words: tuple[str, ...]) -> None:
     done = run_process(*words, code=WITHOUT_TORCH)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "adapterhub diff team/tickets:v1 team/tickets:v2"
 
+CHANGES = ("config", "provenance", "files")
+"""The parts of a `Difference` that are changes of keys."""
 DIFFERENT = 1
 """Exit code, as `diff` has it."""
 SHOWN = 20
@@ -58,10 +60,6 @@ def command(ctx: click.Context, a: str, b: str, every: bool, as_json: bool) -> N
         if found.equal:
             click.echo("equal", err=True)
     ctx.exit(0 if found.equal else DIFFERENT)
-
-
-CHANGES = ("config", "provenance", "files")
-"""The parts of a `Difference` that are changes of keys."""
 
 
 def _echo(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

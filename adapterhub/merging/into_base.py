@@ -28,7 +28,7 @@ from adapterhub.errors import BaseMismatchError, IntegrityError, InvalidInputErr
 from adapterhub.merging import reference
 from adapterhub.merging.drift import Drift, logits_of
 from adapterhub.merging.merged import Merged, Requantization
-from adapterhub.merging.model_folder import round_to_files, tie_again, write_card, write_model
+from adapterhub.merging.model_folder import round_to_files, tie_again, untie, write_card, write_model
 from adapterhub.new_folder import new_folder
 from adapterhub.peft.quiet_peft import quiet_peft
 from adapterhub.plugins import fit, installed_methods, understand
@@ -91,9 +91,8 @@ class _Job:
         model = reference.load(self.folder, self.shape, "none")
         modules = dict(model.named_modules())  # as they are called before PEFT wraps them
         beside: Any = reference.beside(model, files, self.adapter.name)
-        if self.shape.tied:  # what is merged into the head is not the table's
-            head: Any = modules[self.shape.lm_head]
-            head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        if self.shape.tied:
+            untie(model, modules[self.shape.lm_head])
         wanted = self._dequantize(modules, files, requantize) if requantize else []
         before = self._logits(beside)
         with quiet_peft(), reference.peft_refuses(self.adapter.name):

@@ -71,11 +71,11 @@ def combine(parts: Sequence[Part], combination: Combination, into: Path, *, base
     return Combined(adapter, () if adapter.prompt_format else (told,))
 
 
-def _combined(empty: EmptyBase, members: Sequence[Member], combination: Combination) -> PeftModel:
+def _combined(empty: EmptyBase, members: Sequence[Member], combination: Combination) -> Any:
     """The base's modules with all adapters and the new one."""
     model = _without_weights(empty.model)
     names = [f"part{index}" for index in range(len(members))]
-    with TemporaryDirectory(prefix="adapterhub-combine-") as scratch, quiet_peft():
+    with TemporaryDirectory(prefix="adapterhub-combine-") as scratch, quiet_peft(), torch.random.fork_rng(devices=[]):
         adapted: Any = None
         for name, member in zip(names, members, strict=True):
             folder = Path(scratch) / name
@@ -97,7 +97,7 @@ def _combined(empty: EmptyBase, members: Sequence[Member], combination: Combinat
                 "svd_full_matrices": False,
             }
         weights = [member.part.weight for member in members]
-        with torch.random.fork_rng(devices=[]), peft_refuses("the adapters"):
+        with peft_refuses("the adapters"):
             torch.manual_seed(combination.seed or 0)
             adapted.base_model.add_weighted_adapter(names, weights, NEW, **how)
     return adapted

@@ -39,14 +39,26 @@ def round_to_files(model: nn.Module, base: BaseFolder) -> torch.dtype:
     return dtype
 
 
+def untie(model: Any, head: Any) -> None:
+    """`head`, the model's own under what PEFT put around it, gets a copy of the embedding table it is tied to.
+
+    What is merged into one of them is not the other's.
+    """
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    _say_tied(model, False)
+
+
 def tie_again(model: Any) -> None:
-    """One tensor for head and embedding table where they are equal; else a config that says they are two."""
+    """One tensor for head and embedding table where they are still equal."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
     if torch.equal(head.weight, table.weight):
         head.weight = table.weight
-        return
-    model.config.tie_word_embeddings = False
-    model.config.get_text_config().tie_word_embeddings = False
+        _say_tied(model, True)
+
+
+def _say_tied(model: Any, tied: bool) -> None:
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = tied
 
 
 def write_model(
