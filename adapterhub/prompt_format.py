@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal
 
-from jinja2 import TemplateError
 from pydantic import model_validator
 
 from adapterhub.config import Config
@@ -70,6 +69,8 @@ class PromptFormat(Config):
         turns = [{"role": "user", "content": prompt}]
         if self.system_prompt is not None:
             turns.insert(0, {"role": "system", "content": self.system_prompt})
+        from jinja2 import TemplateError  # here, so that listings need not wait for it
+
         try:
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:  # some templates refuse a system turn

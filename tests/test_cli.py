@@ -177,7 +177,9 @@ def test_show_prints_options_measurements_and_files(published: str) -> None:
 def test_show_groups_what_it_prints(published: str) -> None:
     lines = run("show", "team/digits:v1").stdout.splitlines()
     heads = [line for line in lines if not line.startswith(" ")]
-    assert heads == ["adapter", "base", "options", "prompts", "training", "evaluations", "files"]
+    assert heads[:4] == ["adapter", "base", "options", "prompts"]
+    assert heads[4:] == ["training", "evaluations", "files", "history of team/digits:v1"]
+    assert lines[-1].split()[2:] == ["publish", published[7:19]]
     assert lines[lines.index("base") + 1 :][:2] == ["  id      stub-base", f"  digest  sha256:{'0' * 64}"]
 
 

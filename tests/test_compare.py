@@ -74,9 +74,7 @@ def test_the_same_update_by_other_factors_has_not_changed(tiny_base: Path, tmp_p
     assert all(site.difference is not None and site.difference < 1e-6 for site in found.sites)
 
 
-def test_a_site_of_only_one_has_changed_wholly_and_the_most_changed_is_first(
-    tiny_base: Path, tmp_path: Path
-) -> None:
+def test_a_site_of_only_one_has_changed_wholly_and_the_most_changed_is_first(tiny_base: Path, tmp_path: Path) -> None:
     a = make(tiny_base, tmp_path / "a", r=4, target_modules=["q_proj"])
     b = make(tiny_base, tmp_path / "b", r=4, target_modules=["q_proj"], layers_to_transform=[1])
     found = compare(a, b).sites

@@ -23,6 +23,7 @@ VERBS = (
     "demo",
     "diff",
     "export",
+    "gc",
     "generate",
     "import",
     "ls",
@@ -30,8 +31,12 @@ VERBS = (
     "methods",
     "plan",
     "plugins",
+    "rm",
+    "rollback",
     "show",
+    "tag",
     "train",
+    "verify",
 )
 
 FLAG = "--no-plugins"

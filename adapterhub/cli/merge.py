@@ -40,6 +40,7 @@ MODEL_FILE = "config.json"
 @click.option("--rank", type=int, help="Of svd: the new adapter's rank; by default the largest of theirs.")
 @click.option("--seed", type=int, help="Of dare: decides what is dropped; by default 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="With --name: print the reference alone.")
 def command(
     parts: tuple[str, ...],
     out: Path | None,
@@ -48,6 +49,7 @@ def command(
     force: bool,
     new: str | None,
     as_json: bool,
+    quiet: bool,
     **how: Any,
 ) -> None:
     """Merge an adapter into its base's weights, or combine several adapters into a new one.
@@ -67,7 +69,7 @@ def command(
         _merge(parts, out, base or "", requantize, force, as_json)
     else:
         assert new is not None
-        _combine(parts, new, base or "", how, as_json)
+        _combine(parts, new, base or "", how, as_json, quiet)
 
 
 def _merge(
@@ -117,7 +119,7 @@ def _record(pinned: AdapterRef, merged: Merged, out: Path) -> dict[str, Any]:
     }
 
 
-def _combine(parts: tuple[str, ...], new: str, base: str, how: dict[str, Any], as_json: bool) -> None:
+def _combine(parts: tuple[str, ...], new: str, base: str, how: dict[str, Any], as_json: bool, quiet: bool) -> None:
     if AdapterRef.parse(new).digest:
         raise RefError(f"{new}: a digest follows from the content; publish under name[:tag]", field="name")
     combination = Combination.load({"kind": how.pop("combination"), **how}, where="merge")
@@ -128,7 +130,7 @@ def _combine(parts: tuple[str, ...], new: str, base: str, how: dict[str, Any], a
 
     with TemporaryDirectory(prefix="adapterhub-combine-") as folder:
         combined = combine(chosen, combination, Path(folder), base=base)
-        published = store.publish(Path(folder), new)
+        published = store.publish(Path(folder), new, action="merge")
     for warning in combined.warnings:
         click.echo(f"warning: {printable(warning)}", err=True)
     provenance = combined.adapter.provenance
@@ -142,4 +144,4 @@ def _combine(parts: tuple[str, ...], new: str, base: str, how: dict[str, Any], a
             }
         )
     else:
-        click.echo(str(published))
+        click.echo(published.label if quiet else str(published))

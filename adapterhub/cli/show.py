@@ -11,7 +11,7 @@ from adapterhub.adapter import Adapter, Provenance
 from adapterhub.cli.ls import summary
 from adapterhub.cli.output import echo_json, echo_record
 from adapterhub.method import COMMON_PEFT_KEYS
-from adapterhub.store import AdapterRef, Store, StoredAdapter
+from adapterhub.store import AdapterRef, RefMove, Store, StoredAdapter
 
 EXAMPLE = "adapterhub show team/tickets:v2"
 
@@ -27,10 +27,12 @@ def command(ref: str, as_json: bool) -> None:
     store = Store.default()
     pinned = store.pin(ref)
     adapter = store.resolve(pinned)
+    moves = store.history(pinned)
     if as_json:
-        echo_json(_record(pinned, adapter))
+        echo_json(_record(pinned, adapter) | {"history": [move.model_dump() for move in moves]})
     else:
-        echo_record(_groups(pinned, adapter))
+        history = {str(number): _told(move) for number, move in enumerate(moves, start=1)}
+        echo_record(_groups(pinned, adapter) | {f"history of {pinned.label}": history})
 
 
 def _record(pinned: AdapterRef, adapter: Adapter) -> dict[str, Any]:
@@ -78,6 +80,12 @@ def _made(provenance: Provenance) -> dict[str, Any]:
         "forgetting": _short(provenance.forgetting),
         "versions": provenance.versions,
     }
+
+
+def _told(move: RefMove) -> str:
+    """When what happened to the tag, with the first digits of what it holds since."""
+    held = move.digest.removeprefix("sha256:")[:12] or "nothing"
+    return " ".join(part for part in (move.at, move.action, held, move.source, move.commit[:12]) if part)
 
 
 def _short(figures: dict[str, float]) -> dict[str, str]:
