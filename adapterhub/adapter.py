@@ -244,3 +244,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CorruptAdapterError(f"{path}: not a JSON object")
     return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """A JSON object that is the same to the byte for the same values."""
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

@@ -31,7 +31,7 @@ def new_folder(folder: Path, *, replaces: str = "") -> Iterator[Path]:
     moved away first and removed after. Raises as `check_free`, and UnavailableError when the disk cannot be
     written.
     """
-    folder = folder.absolute()
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  (`..` has no name to put a mark behind)
     check_free(folder, replaces=replaces)
     mark = secrets.token_hex(4)
     partial, old = (folder.with_name(f".{folder.name}.{mark}{end}") for end in ("", ".old"))

@@ -36,6 +36,7 @@ from adapterhub.plugins import fit, installed_methods, understand
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from adapterhub.base import Quantization
     from adapterhub.method import BaseShape, Plan
 
 ROUNDING = 5e-4
@@ -51,8 +52,8 @@ def merge(
     read, BaseMismatchError, IntegrityError when the merged model is not the base with the adapter, and as
     `BaseModel.load` and `new_folder`.
     """
-    job = _Job.prepare(adapter, base)
-    with new_folder(into, replaces=replaces) as folder, TemporaryDirectory(prefix="adapterhub-merge-") as scratch:
+    job = _Job.prepare(adapter, base, requantize or "none")
+    with new_folder(into, replaces=replaces) as folder, TemporaryDirectory(dir=folder) as scratch:
         return job.run(folder, Path(scratch), requantize)
 
 
@@ -68,13 +69,18 @@ class _Job:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def prepare(cls, adapter: Adapter, base: str) -> _Job:
+    def prepare(cls, adapter: Adapter, base: str, quantization: Quantization) -> _Job:
         """Everything that can be refused before a model is loaded."""
         method, config = understand(adapter, installed_methods())
         folder, shape = read_base(base or _recorded(adapter))
         plan = fit(adapter, method, config, shape, base=folder.id)
         if reason := method.unmergeable(config, shape):
             raise UnsupportedAdapterError(f"{adapter.name}: method {method.name} cannot be merged: {reason}")
+        if quantization not in method.served_on:
+            accepted = ", ".join(sorted(method.served_on))
+            raise UnsupportedAdapterError(
+                f"{adapter.name}: method {method.name} has no {quantization} base to be merged into ({accepted})"
+            )
         record = BaseRecord(id=folder.id, revision=folder.revision, digest=base_digest(folder.path))
         if adapter.base is not None and adapter.base.digest != record.digest:
             raise BaseMismatchError(
@@ -88,25 +94,25 @@ class _Job:
         files = scratch / "adapter"
         files.mkdir()
         self.adapter.copy_to(files)
-        model = reference.load(self.folder, self.shape, "none")
+        model = reference.load(self.folder.path, self.shape, "none")
         modules = dict(model.named_modules())  # as they are called before PEFT wraps them
         beside: Any = reference.beside(model, files, self.adapter.name)
         if self.shape.tied:
             untie(model, modules[self.shape.lm_head])
         wanted = self._dequantize(modules, files, requantize) if requantize else []
-        before = self._logits(beside)
         with quiet_peft(), reference.peft_refuses(self.adapter.name):
+            before = self._logits(beside)
             model = beside.merge_and_unload(safe_merge=True)
         exact = self._checked(before, self._logits(model))
         if self.shape.tied:
             tie_again(model)
         if requantize is None:
-            dtype = round_to_files(model, self.folder)
+            dtype = round_to_files(model, self.folder.path)
             merged = Merged(self.adapter, self.record, None, dtype, exact, Drift.between(before, self._logits(model)))
             write_model(model, self.tokenizer, into, dtype=dtype)
         else:
             write_model(model, self.tokenizer, scratch / "model")
-            again = reference.load(BaseFolder("", "", scratch / "model"), self.shape, requantize)
+            again = reference.load(scratch / "model", self.shape, requantize)
             drift = Drift.between(wanted, self._logits(again))
             merged = Merged(self.adapter, self.record, requantize, torch.float32, exact, drift)
             write_model(again if requantize == "nf4" else model, self.tokenizer, into)
@@ -115,18 +121,19 @@ class _Job:
 
     def _dequantize(self, modules: Mapping[str, nn.Module], files: Path, quantization: Requantization) -> list[Tensor]:
         """The logits of the quantized base with the adapter beside it; its weights go where the adapter acts."""
-        quantized = reference.load(self.folder, self.shape, quantization)
+        quantized = reference.load(self.folder.path, self.shape, quantization)
         weights = WeightsView(quantized)
         for name in {site.module for site in self.plan.sites}:
             if name in self.shape.modules and self.shape.modules[name].kind in ("linear", "conv1d"):
                 module: Any = modules[name]
                 weight = weights.weight(name)
                 module.weight.data = weight.t().clone() if isinstance(module, Conv1D) else weight.clone()
-        return self._logits(reference.beside(quantized, files, self.adapter.name))
+        beside = reference.beside(quantized, files, self.adapter.name)
+        with reference.peft_refuses(self.adapter.name):
+            return self._logits(beside)
 
     def _logits(self, model: Any) -> list[Tensor]:
-        with reference.peft_refuses(self.adapter.name):
-            return logits_of(model, self.tokenizer, positions=self.shape.max_positions)
+        return logits_of(model, self.tokenizer, positions=self.shape.max_positions)
 
     def _checked(self, before: list[Tensor], after: list[Tensor]) -> Drift:
         """Raises IntegrityError where merging in fp32 changed more than rounding does."""

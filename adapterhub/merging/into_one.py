@@ -15,7 +15,6 @@ modules saved whole, activated LoRA): PEFT would drop it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +28,16 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, Adapter, BaseRecord, Provenance, read_folder
+from adapterhub.adapter import (
+    CONFIG_FILE,
+    PROVENANCE_FILE,
+    TENSORS_FILE,
+    Adapter,
+    BaseRecord,
+    Provenance,
+    read_folder,
+    write_json,
+)
 from adapterhub.base import EmptyBase
 from adapterhub.merging.combination import Combination, Part
 from adapterhub.merging.member import Member, chosen, one_base
@@ -62,8 +70,8 @@ def combine(parts: Sequence[Part], combination: Combination, into: Path, *, base
     config: Any = adapted.peft_config[NEW]
     method, options = members[0].method, members[0].options
     save_file(_tensors(adapted), into / TENSORS_FILE, metadata={"format": "pt"})
-    _write_json(into / CONFIG_FILE, portable(config, config.to_dict(), type(options), base=record.id))
-    _write_json(into / PROVENANCE_FILE, _provenance(members, combination, record).model_dump())
+    write_json(into / CONFIG_FILE, portable(config, config.to_dict(), type(options), base=record.id))
+    write_json(into / PROVENANCE_FILE, _provenance(members, combination, record).model_dump())
     adapter = read_folder(into)
     saved = method.Config.from_peft(adapter.config, where=str(into / CONFIG_FILE))
     adapter.check_plan(method.plan(saved, empty.shape), base=record.id)
@@ -144,7 +152,3 @@ def _provenance(members: Sequence[Member], combination: Combination, record: Bas
         versions={name: version(name) for name in ("adapterhub", "peft", "torch")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

@@ -35,8 +35,8 @@ class Member(NamedTuple):
         problem = method.unmergeable(options, shape)
         if adapter.peft_type not in COMBINED:
             problem = f"PEFT combines {', '.join(COMBINED)}, not {adapter.peft_type}"
-        elif more := [key for key in adapter.tensors if not key.endswith(WHOLE)]:
-            problem = f"tensor {more[0]} would be left out"
+        elif more := [key for key in adapter.tensors.keys() - plan.optional_shapes() if not key.endswith(WHOLE)]:
+            problem = f"tensor {min(more)} would be left out"
         if problem:
             raise UnsupportedAdapterError(f"{part.ref} cannot be combined: {problem}")
         return cls(part, method, options, plan)

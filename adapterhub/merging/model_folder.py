@@ -7,11 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from adapterhub import __version__
-from adapterhub.base import BaseFolder
 from adapterhub.base.weights import weight_files
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F
 """Of safetensors; weights in others, of which there are none that are not quantized, are written in fp32."""
 
 
-def round_to_files(model: nn.Module, base: BaseFolder) -> torch.dtype:
+def round_to_files(model: nn.Module, base: Path) -> torch.dtype:
     """Round the parameters, in place and still in fp32, to the dtype that most weights of the base's files have."""
     counts: Counter[str] = Counter()
-    for path in weight_files(base.path):
+    for path in weight_files(base):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
                 tensor = file.get_slice(name)
@@ -64,12 +63,15 @@ def _say_tied(model: Any, tied: bool) -> None:
 def write_model(
     model: Any, tokenizer: PreTrainedTokenizerBase, into: Path, *, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write `model`, whose floating parameters have values of `dtype`, and the tokenizer."""
+    """Write `model`, whose floating parameters have values of `dtype`, and the tokenizer. Raises OSError."""
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
     model.config.dtype = dtype
-    model.save_pretrained(into)
+    try:
+        model.save_pretrained(into)
+    except SafetensorError as error:  # a full disk too
+        raise OSError(str(error)) from None
     tokenizer.save_pretrained(into)
 
 

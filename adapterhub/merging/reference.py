@@ -20,15 +20,15 @@ from adapterhub.peft.quiet_peft import quiet_peft
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adapterhub.base import BaseFolder, Quantization
+    from adapterhub.base import Quantization
     from adapterhub.method import BaseShape
 
 CPU = torch.device("cpu")
 
 
-def load(folder: BaseFolder, shape: BaseShape, quantization: Quantization) -> Any:
+def load(folder: Path, shape: BaseShape, quantization: Quantization) -> Any:
     """The base held so, computing in fp32; on int8 its linear modules still show PEFT a weight."""
-    model = load_frozen(folder.path, shape, "nf4" if quantization == "nf4" else "none", CPU, torch.float32)
+    model = load_frozen(folder, shape, "nf4" if quantization == "nf4" else "none", CPU, torch.float32)
     if quantization == "int8":
         for name, module in list(model.named_modules()):
             if isinstance(module, (nn.Linear, Conv1D)):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from peft import PeftModel
 
-from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, Adapter, Provenance, read_folder
+from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, Adapter, Provenance, read_folder, write_json
 from adapterhub.general_text import general_text_digest
 from adapterhub.peft.portable import portable
 from adapterhub.train.job import TrainJob
@@ -53,8 +53,8 @@ def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, fig
         )
     (into / CARD_FILE).unlink(missing_ok=True)  # PEFT's template, all "more information needed"
     values = json.loads((into / CONFIG_FILE).read_text())
-    _write_json(into / CONFIG_FILE, portable(config, values, type(job.options), base=job.base.record.id))
-    _write_json(into / PROVENANCE_FILE, _provenance(job, figures).model_dump())
+    write_json(into / CONFIG_FILE, portable(config, values, type(job.options), base=job.base.record.id))
+    write_json(into / PROVENANCE_FILE, _provenance(job, figures).model_dump())
     adapter = read_folder(into)
     options = job.method.Config.from_peft(adapter.config, where=str(into / CONFIG_FILE))
     adapter.check_plan(job.method.plan(options, job.base.shape), base=job.base.record.id)
@@ -77,7 +77,3 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
         versions={name: version(name) for name in LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
