@@ -69,7 +69,8 @@ def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = save_tiny_llama(tmp_path_factory.mktemp("tied"), hidden=64)
     config = LlamaConfig.from_pretrained(folder, tie_word_embeddings=True)
     torch.manual_seed(3)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model: Any = LlamaForCausalLM(config)
+    model.to(torch.bfloat16).save_pretrained(folder)
     return folder
 
 
@@ -84,7 +85,8 @@ def logits(model: Any) -> Tensor:
 
 
 def load(folder: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's notes of its more experimental types
@@ -209,6 +211,14 @@ def test_a_folder_is_replaced_only_when_asked_and_only_if_it_is_a_model(base: Pa
     merge(adapter, out, base=str(base), replaces="config.json")
     assert not (out / "thesis.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "out"]
+
+
+def test_a_method_that_reads_weights_is_merged_only_into_those_of_a_base_it_is_served_on(
+    base: Path, tmp_path: Path
+) -> None:
+    adapter = random(base, tmp_path / "adapter", "hira", r=8, target_modules=["q_proj"])
+    with pytest.raises(UnsupportedAdapterError, match=r"method hira has no nf4 base to be merged into \(none\)"):
+        merge(adapter, tmp_path / "out", base=str(base), requantize="nf4")
 
 
 def requantized(base: Path, tmp_path: Path, quantization: Any) -> Merged:
