@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,11 @@ class BaseRecord(Config):
     digest: str
     """`sha256:` digest of the unquantized weights; decides whether the adapter fits a base."""
 
+    @property
+    def ref(self) -> str:
+        """What to load it by, where it is not a folder that is elsewhere now."""
+        return f"{self.id}@{self.revision}" if self.revision else self.id
+
 
 class Provenance(Config):
     """`adapterhub.json`: how an adapter came to be."""
@@ -67,9 +73,15 @@ class Provenance(Config):
     data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """Objective, seed and the options that differ from their defaults."""
+    """Objective and settings; of a combination its kind and weights."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """What decided every draw of chance, by the step that drew."""
     evaluations: dict[str, float] = Field(default_factory=dict)
     """Figures on the held-out split, by name."""
+    forgetting: dict[str, float] = Field(default_factory=dict)
+    """What the base lost outside its task: nats per token of general text, without and with the adapter."""
+    parents: tuple[str, ...] = ()
+    """The adapters it was made from, each pinned to its digest."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries it was made with."""
     created: str = ""
@@ -133,6 +145,11 @@ class Adapter:
         Raises CorruptAdapterError for values that are not finite.
         """
         return read_tensors(self.files[TENSORS_FILE], name=self.name)
+
+    def copy_to(self, folder: Path) -> None:
+        """Its files, byte by byte and by their names, in `folder`: PEFT's layout. Raises OSError."""
+        for name, path in self.files.items():
+            shutil.copyfile(path, folder / name)
 
     def check_plan(self, plan: Plan, *, base: str) -> None:
         """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.
@@ -227,3 +244,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CorruptAdapterError(f"{path}: not a JSON object")
     return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """A JSON object that is the same to the byte for the same values."""
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

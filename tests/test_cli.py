@@ -70,6 +70,9 @@ finally:
         ("show", "no"),
         ("completion", "bash"),
         ("config", "show", "--all"),
+        ("diff", "--help"),
+        ("merge", "--help"),
+        ("export", "no", "folder"),
     ],
 )
 def test_light_verbs_do_not_import_torch(words: tuple[str, ...]) -> None:
@@ -269,6 +272,15 @@ def test_show_prints_options_measurements_and_files(published: str) -> None:
     shown = run("show", "team/digits:v1").stdout
     for line in (published, "lora_alpha  4", "accuracy  0.5", "stub-base", TENSORS_FILE):
         assert line in shown
+
+
+def test_show_groups_what_it_prints(published: str) -> None:
+    lines = run("show", "team/digits:v1").stdout.splitlines()
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert heads[:4] == ["adapter", "base", "options", "prompts"]
+    assert heads[4:] == ["training", "evaluations", "files", "history of team/digits:v1"]
+    assert lines[-1].split()[2:] == ["publish", published[7:19]]
+    assert lines[lines.index("base") + 1 :][:2] == ["  id      stub-base", f"  digest  sha256:{'0' * 64}"]
 
 
 def test_show_as_json_holds_the_whole_record(published: str) -> None:

@@ -29,19 +29,19 @@ CONTRACT = (
 """The single modules of floor 1, in the order they may import each other."""
 
 FLOORS: list[set[str]] = [
-    {"errors", "quiet", "config", "settings", "pb", "tasks"},
+    {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
     {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
-    {"train", "engine", "client", "imports"},
+    {"train", "engine", "client", "imports", "merging", "compare"},
     {"estimate", "evaluate", "testing", "doctor", "hub"},
     {"demo"},
     {"cli"},
     {"server"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-ORDERED_WITHIN = {"errors": 0, "config": 1, "settings": 2, "tasks": 3} | {
+ORDERED_WITHIN = {"errors": 0, "config": 1, "settings": 2, "tasks": 3, "new_folder": 4} | {
     name: rank for rank, name in enumerate(CONTRACT)
 }
 """Single modules of one floor, in the order they may import each other."""
@@ -52,6 +52,8 @@ WITHOUT_TORCH = {
     "settings",
     "pb",
     "tasks",
+    "general_text",
+    "new_folder",
     "store",
     "client",
     "cli",

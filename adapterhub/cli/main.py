@@ -111,7 +111,7 @@ class Verbs(click.Group):
         """What to say of a verb that is not there; empty when it is an option."""
         if verb.startswith("-"):
             return ""
-        return f"no verb {verb!r}{did_you_mean(verb, self.list_commands(ctx))}{_switched_off(ctx, verb)}"
+        return f"no verb {verb!r}{_switched_off(ctx, verb, near=did_you_mean(verb, self.list_commands(ctx)))}"
 
     @cached_property
     def _plugin_verbs(self) -> dict[str, click.Command]:
@@ -139,13 +139,13 @@ def _show_tracebacks(ctx: click.Context, option: click.Parameter, given: bool) -
         os.environ[DEBUG_VARIABLE] = "1"
 
 
-def _switched_off(ctx: click.Context, verb: str) -> str:
-    """What to say of the plugins with verbs that are switched off, and by what; empty when there are none."""
+def _switched_off(ctx: click.Context, verb: str, *, near: str) -> str:
+    """What to say of a verb that is not there: by what the plugin that gives it is switched off, else what is near."""
     found = find(COMMANDS_GROUP)
     by = f"switched off by {FLAG if FLAG in ctx.meta else found.by}"
     if verb in found.switched_off:
         return f"; the plugin {verb!r} gives it, which is {by}"
-    return f"; plugins {by}: {', '.join(found.switched_off)}" if found.switched_off else ""
+    return near + (f"; plugins {by}: {', '.join(found.switched_off)}" if found.switched_off else "")
 
 
 @click.group("adapterhub", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

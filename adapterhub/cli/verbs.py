@@ -8,7 +8,7 @@ import click
 
 GROUPS = {
     "Train": ("demo", "plan", "train"),
-    "Adapters": ("ls", "show", "rm", "tag", "rollback", "import"),
+    "Adapters": ("ls", "show", "diff", "rm", "tag", "rollback", "import", "export", "merge"),
     "Hub": ("push", "pull", "outdated"),
     "Serve": ("serve", "generate", "ps", "load", "unload"),
     "Tools": ("methods", "plugins", "doctor", "config", "gc", "verify", "completion"),
