@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from adapterhub.plugins import installed_methods
 from adapterhub.testing import random_adapter, save_tiny_llama
 
 torch.set_num_threads(1)  # tiny matmuls lose more to waiting for a second thread than they gain
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # nor do the processes that tests start take the other tests' core
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no bug
 settings.load_profile("shared-machine")
