@@ -11,7 +11,6 @@ What is not covered: sharded adapters, and any format but safetensors (never pic
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +21,10 @@ from pydantic import Field, model_validator
 
 from adapterhub.config import Config
 from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
+from adapterhub.json_object import load_object
 from adapterhub.method import Plan
 from adapterhub.prompt_format import PromptFormat
-from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, no_duplicates, read_header
+from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,8 @@ ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE, CARD_FILE)
 PICKLED_FILES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_adapter.bin")
 
 MAX_JSON_BYTES = 1 << 20
+VALUES_AT_ONCE = 1 << 22
+"""Checked for being finite, which takes several times their bytes."""
 MAX_LISTED = 40
 """Tensors that do not fit are listed up to here, and counted beyond."""
 
@@ -134,6 +136,14 @@ class Adapter:
         """
         return read_tensors(self.files[TENSORS_FILE], name=self.name)
 
+    def check_base(self, base: BaseRecord) -> None:
+        """Raises BaseMismatchError when it is recorded that it was made on another base."""
+        if self.base is not None and self.base.digest != base.digest:
+            raise BaseMismatchError(
+                f"{self.name} was made on {self.base.id} ({self.base.digest[:19]}), "
+                f"this base is {base.id} ({base.digest[:19]})"
+            )
+
     def check_plan(self, plan: Plan, *, base: str) -> None:
         """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.
 
@@ -165,7 +175,6 @@ def read_tensors(path: Path, *, name: str) -> dict[str, Tensor]:
 
     Raises CorruptAdapterError for values that are not finite.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -174,9 +183,30 @@ def read_tensors(path: Path, *, name: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CorruptAdapterError(f"{name}: {error}") from None
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CorruptAdapterError(f"{name}: tensor {key!r} has values that are not finite")
+        _check_finite(tensor, key, name)
     return tensors
+
+
+def check_values(path: Path, *, name: str) -> None:
+    """As `read_tensors`, one tensor at a time and without a copy: for a file that nobody else writes to.
+
+    It is mapped, and whoever truncated it meanwhile would end the process.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                _check_finite(file.get_tensor(key), key, name)
+    except SafetensorError as error:
+        raise CorruptAdapterError(f"{name}: {error}") from None
+
+
+def _check_finite(tensor: Tensor, key: str, name: str) -> None:
+    values = tensor.flatten()
+    starts = range(0, values.numel(), VALUES_AT_ONCE) if tensor.is_floating_point() else ()
+    if not all(bool(values[start : start + VALUES_AT_ONCE].isfinite().all()) for start in starts):
+        raise CorruptAdapterError(f"{name}: tensor {key!r} has values that are not finite")
 
 
 def read_folder(folder: Path) -> Adapter:
@@ -217,13 +247,12 @@ def _read_provenance(path: Path) -> Provenance:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CorruptAdapterError when it is none, is too long or has a name twice."""
-    if path.stat().st_size > MAX_JSON_BYTES:
+    """A JSON object. Raises CorruptAdapterError when it is too long, or not one that `load_object` takes."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_JSON_BYTES + 1)
+    if len(raw) > MAX_JSON_BYTES:
         raise CorruptAdapterError(f"{path}: longer than {MAX_JSON_BYTES} bytes")
     try:
-        values = json.loads(path.read_bytes(), object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise CorruptAdapterError(f"{path}: not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise CorruptAdapterError(f"{path}: not a JSON object")
-    return values
+        return load_object(raw)
+    except ValueError as error:
+        raise CorruptAdapterError(f"{path}: {error}") from None

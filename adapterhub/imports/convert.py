@@ -15,14 +15,14 @@ from adapterhub import __version__
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, Provenance, read_tensors
 from adapterhub.adopted import Adopted
 from adapterhub.errors import CorruptAdapterError, UnsupportedAdapterError
-from adapterhub.imports.stage import stage
+from adapterhub.imports.stage import stage_tensors
 from adapterhub.imports.weights import refuse_other_weights
 from adapterhub.method import Method
 from adapterhub.plugins import Methods, blamed_on
 from adapterhub.safetensors_header import read_header
 
 
-def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Methods) -> None:
+def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Methods, *, max_bytes: int) -> None:
     """Write to `into` what the adapter in `source` is here; `values` is its config, copied to `into` already.
 
     Neither its base nor its prompt format is recorded: nothing in its files says for certain what they were.
@@ -33,7 +33,7 @@ def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Method
         if os.path.lexists(source / name):
             raise UnsupportedAdapterError(f"{source / name}: {reason}")
     theirs = into / adopted.tensors_file
-    if not stage(source / theirs.name, into):
+    if not stage_tensors(source / theirs.name, into, limit=max_bytes):
         refuse_other_weights(source, theirs.name)
         raise CorruptAdapterError(f"{source}: no {theirs.name}")
     files = {path.name: _digest(path) for path in (into / CONFIG_FILE, theirs)}
