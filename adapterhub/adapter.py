@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from adapterhub.config import Config
-from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
+from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError, UnsupportedAdapterError
 from adapterhub.json_object import load_object
 from adapterhub.method import Plan
 from adapterhub.prompt_format import PromptFormat
@@ -36,6 +36,8 @@ CARD_FILE = "README.md"
 ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE, CARD_FILE)
 PICKLED_FILES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_adapter.bin")
 
+RECORD_VERSION = 1
+"""The format of `adapterhub.json`; older ones are read, newer ones refused."""
 MAX_JSON_BYTES = 1 << 20
 VALUES_AT_ONCE = 1 << 22
 """Checked for being finite, which takes several times their bytes."""
@@ -57,7 +59,8 @@ class BaseRecord(Config):
 class Provenance(Config):
     """`adapterhub.json`: how an adapter came to be."""
 
-    format_version: int = 1
+    format_version: int = RECORD_VERSION
+    """Raised by the first field that a release did not have: older ones then ask to be upgraded."""
     method: str
     """The method's name."""
     base: BaseRecord | None = None
@@ -210,7 +213,10 @@ def _check_finite(tensor: Tensor, key: str, name: str) -> None:
 
 
 def read_folder(folder: Path) -> Adapter:
-    """Read and check the adapter in a folder. Raises CorruptAdapterError when it is not one."""
+    """Read and check the adapter in a folder.
+
+    Raises CorruptAdapterError when it is not one, UnsupportedAdapterError for a record of a newer format.
+    """
     files = {name: folder / name for name in ADAPTER_FILES if (folder / name).is_file()}
     if TENSORS_FILE not in files and (pickled := [name for name in PICKLED_FILES if (folder / name).exists()]):
         raise CorruptAdapterError(f"{folder / pickled[0]}: pickled weights are never loaded; need {TENSORS_FILE}")
@@ -220,7 +226,8 @@ def read_folder(folder: Path) -> Adapter:
 def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Adapter:
     """Read and check an adapter given as files; `where` names it in errors.
 
-    Raises CorruptAdapterError when a file is missing or not of the accepted format.
+    Raises CorruptAdapterError when a file is missing or not of the accepted format, and
+    UnsupportedAdapterError for a record of a newer one.
     """
     for name in (CONFIG_FILE, TENSORS_FILE):
         if name not in files:
@@ -237,9 +244,13 @@ def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Ad
 def _read_provenance(path: Path) -> Provenance:
     values = read_json(path)
     version = values.get("format_version", 1)
-    known = Provenance.model_fields["format_version"].default
-    if not isinstance(version, int) or version > known:
-        raise CorruptAdapterError(f"{path}: format_version {version!r}; this version reads up to {known}")
+    if type(version) is not int or version < 1:
+        raise CorruptAdapterError(f"{path}: format_version {str(version)[:40]!r} is none; they count from 1")
+    if version > RECORD_VERSION:
+        raise UnsupportedAdapterError(
+            f"{path}: format_version {version} was written by a newer adapterhub; "
+            f"this one reads up to {RECORD_VERSION}: upgrade adapterhub"
+        )
     try:
         return Provenance.load(values, where=str(path))
     except ConfigError as error:
