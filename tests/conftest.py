@@ -22,6 +22,7 @@ from adapterhub.settings import CONFIG_VARIABLE, PREFIX
 from adapterhub.testing import random_adapter, save_tiny_llama
 
 torch.set_num_threads(1)  # tiny matmuls lose more to waiting for a second thread than they gain
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # nor do the processes that tests start take the other tests' core
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no bug
 settings.load_profile("shared-machine")

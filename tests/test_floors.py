@@ -22,6 +22,7 @@ CONTRACT = (
     "select",
     "target_config",
     "prompt_format",
+    "json_object",
     "safetensors_header",
     "adapter",
     "hookspecs",

@@ -23,7 +23,7 @@ from adapterhub.hub.failures import disk_errors
 from adapterhub.hub.result import Pulled
 from adapterhub.hub.target import COMMIT
 from adapterhub.imports import import_adapter
-from adapterhub.imports.tokenizer import FILES, SETTINGS_FILE, TEMPLATE_FILE
+from adapterhub.imports.tokenizer_files import FILES, SETTINGS_FILE, TEMPLATE_FILE
 from adapterhub.store import AdapterRef, Store
 
 TOKENIZER = frozenset((*FILES, SETTINGS_FILE, TEMPLATE_FILE))
