@@ -12,7 +12,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -21,53 +21,50 @@ from adapterhub.errors import ConfigError
 
 SECONDS = 0.1
 """Of the processor, what one expression may take in all; matching a module's name takes some microseconds."""
-SECONDS_TOGETHER = 1.0
-"""Of the processor, what all expressions of one adapter may take."""
+SECONDS_TOGETHER = 0.45
+"""Of the processor, what all expressions of one adapter may take when it is read, and again when it is planned."""
 MAX_LENGTH = 4096
 MAX_COPIES = 4096
 """`regex` unrolls what repeats: twice for each group around it, and as often as braces say."""
 _SLOW = 0.001
 """Seconds from which on a match counts."""
+_PLAIN = re.compile(r"[\w.-]+")
 _NO_REPEAT = re.compile(r"\{(?!\d+(,\d*)?\}|,\d+\})")
 """A brace that `re` takes for itself, and `regex` for the beginning of a fuzzy match."""
 
 
-class _Allowance:
-    """What expressions may still take together."""
-
-    def __init__(self) -> None:
-        self._left = SECONDS_TOGETHER
-
-    @contextmanager
-    def spending(self) -> Iterator[None]:
-        """Raises ValueError when nothing is left."""
-        if self._left <= 0:
-            raise ValueError(f"one regular expression too many: all of them take more than {SECONDS_TOGETHER} s")
-        start = time.thread_time()
-        try:
-            yield
-        finally:
-            self._left -= time.thread_time() - start
-
-
-_allowance: ContextVar[_Allowance | None] = ContextVar("_allowance", default=None)
+_left_together: ContextVar[list[float] | None] = ContextVar("_left_together", default=None)
 
 
 @contextmanager
 def limited_together() -> Iterator[None]:
     """Expressions that are compiled and matched inside, an adapter's, share SECONDS_TOGETHER."""
-    token = _allowance.set(_Allowance())
+    token = _left_together.set([SECONDS_TOGETHER])
     try:
         yield
     finally:
-        _allowance.reset(token)
+        _left_together.reset(token)
+
+
+def _spend(seconds: float) -> None:
+    """Raises ValueError when nothing is left for expressions together."""
+    if (left := _left_together.get()) is None:
+        return
+    left[0] -= seconds
+    if left[0] < 0:
+        raise ValueError(f"one regular expression too many: all of them take more than {SECONDS_TOGETHER} s")
 
 
 def check_pattern(pattern: str) -> str:
     """The pattern as it is. Raises ValueError when it is no regular expression."""
-    with _spending():
+    if not is_plain(pattern):
         _compiled(pattern)
     return pattern
+
+
+def is_plain(pattern: str) -> bool:
+    """Whether it has nothing but letters, digits, `_`, `-` and dots, which stand for any character."""
+    return len(pattern) <= MAX_LENGTH and _PLAIN.fullmatch(pattern) is not None
 
 
 def match_pattern(pattern: str, text: str, *, field_name: str, whole: bool = False) -> re.Match[str] | None:
@@ -76,8 +73,7 @@ def match_pattern(pattern: str, text: str, *, field_name: str, whole: bool = Fal
     Raises ConfigError naming the field when it takes too long, or is no regular expression.
     """
     try:
-        with _spending():
-            found: re.Match[str] | None = _compiled(pattern).match(text, whole=whole)
+        found: re.Match[str] | None = _compiled(pattern).match(text, whole=whole)
     except TimeoutError:
         raise ConfigError(
             f"{field_name}: the regular expression {pattern!r} takes more than {SECONDS} s to match names of modules "
@@ -97,24 +93,21 @@ class _Bounded:
         self._left = SECONDS
 
     def match(self, text: str, *, whole: bool) -> Any:
-        """Raises TimeoutError when its time is up, now or before."""
+        """Raises TimeoutError when its time is up, now or before, and ValueError when that of all is."""
         if self._left <= 0:
             raise TimeoutError
         match = self._compiled.fullmatch if whole else self._compiled.match
         start = time.thread_time()
         try:
-            return match(text, timeout=self._left)
+            found = match(text, timeout=self._left)
         except TimeoutError:
             self._left = 0
             raise
-        finally:
-            if (taken := time.thread_time() - start) > _SLOW:
-                self._left -= taken
-
-
-def _spending() -> AbstractContextManager[None]:
-    allowance = _allowance.get()
-    return nullcontext() if allowance is None else allowance.spending()
+        taken = time.thread_time() - start
+        if taken > _SLOW:
+            self._left -= taken
+        _spend(taken)
+        return found
 
 
 @lru_cache(maxsize=4096)
@@ -128,12 +121,15 @@ def _compiled(pattern: str) -> _Bounded:
         raise ValueError("a regular expression with too many repeats in repeats")
     if _NO_REPEAT.search(pattern):
         raise ValueError("not a regular expression: a { that is no number of repeats")
+    start = time.thread_time()
     try:
         with warnings.catch_warnings(action="error"):
             re.compile(pattern)
-            return _Bounded(regex.compile(pattern))
+            compiled = _Bounded(regex.compile(pattern))
     except (re.error, regex.error, FutureWarning, OverflowError, RecursionError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
+    _spend(time.thread_time() - start)
+    return compiled
 
 
 def _copies(pattern: str) -> int:

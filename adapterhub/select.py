@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 from typing import TypeVar
 
 from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape, ModuleKind
-from adapterhub.pattern import match_pattern
+from adapterhub.pattern import is_plain, match_pattern
 
 T = TypeVar("T")
 
@@ -70,18 +69,21 @@ def by_pattern(patterns: Mapping[str, T], module: str, default: T) -> T:
     Raises ConfigError for one that takes too long.
     """
     for pattern, value in patterns.items():
-        length = _plain_length(pattern)
-        if length and len(module) != length and module[-length - 1 : -length] != ".":
-            continue  # most often; matching each of a large model's names against each module takes seconds
+        if is_plain(pattern):  # as most are; to compile and try each of a large model's names takes seconds
+            if _ends_plainly(module, pattern):
+                return value
+            continue
         if match_pattern(rf"(.*\.)?({pattern})$", module, field_name="rank_pattern or alpha_pattern"):
             return value
     return patterns.get(module, default)
 
 
-@lru_cache(maxsize=4096)
-def _plain_length(pattern: str) -> int:
-    """How many characters the pattern matches, where it has nothing but them and dots; else 0."""
-    return len(pattern) if re.fullmatch(r"[\w.\-]+", pattern) else 0
+def _ends_plainly(module: str, pattern: str) -> bool:
+    """Whether the pattern, characters and dots, matches the module's name or what follows one of its dots."""
+    end = module[-len(pattern) :]
+    if len(end) < len(pattern) or module[: -len(pattern)][-1:] not in ("", "."):
+        return False
+    return end == pattern or all(wanted in (".", there) for wanted, there in zip(pattern, end, strict=True))
 
 
 def _listed(name: str, wanted: frozenset[str], layers: int | tuple[int, ...] | None, pattern: Names) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from adapterhub.plugins import installed_methods
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Mutation = Callable[[Draw, Path], None]
 """Spoils the file at the path."""
@@ -39,38 +41,10 @@ TEXTS = [
     *REGEXES,
 ]
 NUMBERS = [0, -1, 1, 3, 4096, 4097, 2**31, 2**63, 2**64, 10**18, 10**400, -(10**9), 0.0, -0.5, 1e-320, 1e308]
-TYPES = ["LORA", "IA3", "VERA", "BOFT", "FOURIERFT", "RANDLORA", "VBLORA", "SHIRA", "CARTRIDGE", "CPT", "LOKR", "OFT"]
-OPTIONS = [
-    "alora_invocation_tokens",
-    "alpha",
-    "alpha_pattern",
-    "base_model_name_or_path",
-    "bias",
-    "block_share",
-    "config",
-    "exclude_modules",
-    "fan_in_fan_out",
-    "format_version",
-    "init_lora_weights",
-    "init_weights",
-    "layers_pattern",
-    "layers_to_transform",
-    "lora_alpha",
-    "modules_to_save",
-    "n_frequency",
-    "name",
-    "num_virtual_tokens",
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "reduction_factor",
-    "scaling",
-    "target_modules",
-    "task_type",
-    "token_indices",
-    "use_dora",
-    "version",
-]
+METHODS = installed_methods().by_name.values()
+TYPES = sorted(method.peft_type for method in METHODS)
+OURS = ["base_model_name_or_path", "config", "format_version", "name", "peft_type", "task_type", "version"]
+OPTIONS = sorted({*OURS, *(field for method in METHODS for field in method.Config.model_fields)})
 RAW = [
     b"NaN",
     b"-Infinity",

@@ -5,14 +5,13 @@ What is checked later is the copy: nothing that happens to the folder meanwhile 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import BinaryIO
 
 from adapterhub.adapter import MAX_JSON_BYTES
 from adapterhub.errors import UnsupportedAdapterError
 from adapterhub.imports.plain import opened, pieces
-from adapterhub.safetensors_header import check_header
+from adapterhub.safetensors_header import MAX_HEADER_BYTES, check_header
 
 
 def stage(source: Path, into: Path) -> bool:
@@ -41,7 +40,7 @@ def stage_tensors(source: Path, into: Path, *, limit: int) -> bool:
                 f"{source}: {nbytes} bytes of tensors, over the limit of {limit}, which --max-bytes raises"
             )
         file.seek(0)
-        _copy(file, source, into, os.fstat(file.fileno()).st_size)
+        _copy(file, source, into, 8 + MAX_HEADER_BYTES + limit)
     return True
 
 
