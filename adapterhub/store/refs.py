@@ -1,26 +1,46 @@
-"""Names and tags: one-line files `refs/<namespace or _>/<name>/<tag>` that hold a digest."""
+"""Names and tags: one-line files `refs/<namespace or _>/<name>/<tag>` that hold a digest, and their logs.
+
+Readers need no lock: a ref is replaced in one step. Whoever moves one holds the lock, which ends with
+the process that took it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from adapterhub.errors import ConflictError, CorruptAdapterError, RefError, UnavailableError
-from adapterhub.store.durable import write_durably
+from adapterhub.store.durable import remove_durably, write_durably
 from adapterhub.store.ref import AdapterRef
+from adapterhub.store.ref_log import read_log, write_log
+from adapterhub.store.ref_move import RefMove, now, reached, settled
 
 LOCK_SECONDS = 60.0
 NO_NAMESPACE = "_"  # not accepted as a namespace, so it is free
 
 
 class Refs:
-    """The refs in one folder. Readers need no lock: a ref is replaced in one step."""
+    """The refs in one folder, and their logs in another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, logs: Path) -> None:
         self._folder = folder
+        self._logs = logs
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone among all processes. Raises UnavailableError when another one keeps the lock."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = self._folder / ".lock"
+        try:
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise UnavailableError(f"{lock}: held by another process for {LOCK_SECONDS:.0f} s") from None
 
     def read(self, ref: AdapterRef) -> str:
         """The digest a tag holds, or an empty string. Raises CorruptAdapterError when the file is damaged."""
@@ -29,49 +49,102 @@ class Refs:
             digest = path.read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return ""
-        try:
-            return replace(ref, digest=digest).digest
-        except RefError:
-            raise CorruptAdapterError(f"{path}: holds no digest") from None
+        with suppress(RefError):
+            if digest:
+                return replace(ref, digest=digest).digest
+        raise CorruptAdapterError(f"{path}: holds no digest")
 
-    def move(self, ref: AdapterRef, *, expected: str | None) -> None:
-        """Point the tag at `ref.digest`.
+    def move(self, ref: AdapterRef, *, expected: str | None, action: str, source: str = "", commit: str = "") -> None:
+        """Under the lock: point the tag at `ref.digest`, or remove it when that is empty.
 
-        Raises ConflictError when `expected` is given and the tag holds another digest, and
-        UnavailableError when another process keeps the lock.
+        The log's line first, then the ref. Raises ConflictError when `expected` is given and the tag holds
+        another digest.
         """
+        held = self._replaced(ref) if expected is None else self.read(ref)
+        if expected is not None and held != expected:
+            raise ConflictError(
+                f"{ref.label} holds {held or 'nothing'}, expected {expected or 'nothing'}: it moved meanwhile"
+            )
+        self._log(ref, held, RefMove(
+            at=now(), digest=ref.digest, previous=held, action=action, source=source, commit=commit
+        ))  # fmt: skip
         path = self._path(ref)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = self._folder / ".lock"
-        try:
-            with FileLock(lock, timeout=LOCK_SECONDS):
-                if expected is not None and (now := self.read(ref)) != expected:
-                    raise ConflictError(
-                        f"{ref.label} holds {now or 'nothing'}, expected {expected or 'nothing'}: it moved meanwhile"
-                    )
-                write_durably(path, f"{ref.digest}\n".encode())
-        except Timeout:
-            raise UnavailableError(f"{lock}: held by another process for {LOCK_SECONDS:.0f} s") from None
+        if ref.digest:
+            write_durably(path, f"{ref.digest}\n".encode())
+        elif held:
+            remove_durably(path)
+            with suppress(OSError):  # other tags, other names
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+
+    def note(self, ref: AdapterRef, *, action: str, source: str, commit: str) -> None:
+        """Under the lock: log something done with `ref.digest`, while the tag stays where it is."""
+        done = RefMove(at=now(), digest=ref.digest, previous=ref.digest, action=action, source=source, commit=commit)
+        self._log(ref, self._replaced(ref), done)
+
+    def history(self, ref: AdapterRef) -> tuple[RefMove, ...]:
+        """The moves of a tag, oldest first; the last one leads to what it holds. None when there never was one."""
+        while True:
+            held = self.read(ref)
+            moves = settled(read_log(self._log_path(ref)), held, since=self._since(ref))
+            if self.read(ref) == held:  # else it moved between the two reads
+                return moves
+
+    def logged(self) -> Iterator[AdapterRef]:
+        """All tags that have a log, in order, without digests; those that were removed too."""
+        return self._all(self._logs)
 
     def __iter__(self) -> Iterator[AdapterRef]:
         """All names with their tags, in order, without digests."""
-        for path in sorted(self._folder.glob("*/*/*")):
-            if ref := self._at(path):
-                yield ref
+        return self._all(self._folder)
 
     def tags(self, name: str) -> list[str]:
         """The tags of a name, in order; none when the name is not known."""
         folder = self._path(AdapterRef(name)).parent
-        return sorted(ref.tag for path in folder.glob("*") if (ref := self._at(path)))
+        return sorted(ref.tag for path in folder.glob("*") if (ref := _at(path.relative_to(self._folder))))
 
-    def _at(self, path: Path) -> AdapterRef | None:
-        """The ref whose file `path` is; None for a temporary file, or something that is not ours."""
-        namespace, name, tag = path.relative_to(self._folder).parts
+    def _log(self, ref: AdapterRef, held: str, move: RefMove) -> None:
+        path = self._log_path(ref)
+        moves = settled(read_log(path), held, since=self._since(ref))
+        if not moves or not move.repeats(moves[-1]):
+            write_log(path, (*moves, move))
+
+    def _replaced(self, ref: AdapterRef) -> str:
+        """What a tag holds that is to be replaced anyway; what its log says, when its file is damaged."""
         try:
-            return AdapterRef(name if namespace == NO_NAMESPACE else f"{namespace}/{name}", tag)
-        except RefError:
-            return None
+            return self.read(ref)
+        except CorruptAdapterError:
+            return reached(read_log(self._log_path(ref)))
+
+    def _since(self, ref: AdapterRef) -> str:
+        """When a ref's file was written; now, when there is none."""
+        try:
+            written = self._path(ref).stat().st_mtime
+        except FileNotFoundError:
+            return now()
+        return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds")
+
+    def _all(self, folder: Path) -> Iterator[AdapterRef]:
+        for path in sorted(folder.glob("*/*/*")):
+            if ref := _at(path.relative_to(folder)):
+                yield ref
 
     def _path(self, ref: AdapterRef) -> Path:
-        namespace, _, name = ref.name.rpartition("/")
-        return self._folder / (namespace or NO_NAMESPACE) / name / ref.tag
+        return self._folder / _relative(ref)
+
+    def _log_path(self, ref: AdapterRef) -> Path:
+        return self._logs / _relative(ref)
+
+
+def _relative(ref: AdapterRef) -> Path:
+    namespace, _, name = ref.name.rpartition("/")
+    return Path(namespace or NO_NAMESPACE, name, ref.tag)
+
+
+def _at(path: Path) -> AdapterRef | None:
+    """The ref of a relative path; None for a temporary file, or something that is not ours."""
+    namespace, name, tag = path.parts
+    try:
+        return AdapterRef(name if namespace == NO_NAMESPACE else f"{namespace}/{name}", tag)
+    except RefError:
+        return None

@@ -3,10 +3,11 @@
     format_version               "1"
     blobs/sha256/<hex>           files and manifests, by digest
     refs/<namespace>/<name>/<tag>    one line: the digest of a manifest
+    log/<namespace>/<name>/<tag>     JSON lines: every move of that tag
 
 Any number of processes may publish and read at once. Publishing writes the files, then the
-manifest, then moves the tag: a crash in between leaves blobs nobody points at, never half an
-adapter.
+manifest, then the log's line, then moves the tag: a crash in between leaves blobs nobody points at
+and a line that readers tell from what the tag holds, never half an adapter.
 
 What is not covered: removing anything. A digest resolves under every name the store knows; who
 may use which adapter is for the server to decide.
@@ -15,6 +16,7 @@ may use which adapter is for the server to decide.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -35,6 +37,7 @@ from adapterhub.store.blobs import Blobs
 from adapterhub.store.durable import write_durably
 from adapterhub.store.manifest import Manifest
 from adapterhub.store.ref import AdapterRef
+from adapterhub.store.ref_move import RefMove
 from adapterhub.store.refs import Refs
 from adapterhub.store.stored_adapter import StoredAdapter
 
@@ -48,7 +51,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs = Blobs(root / "blobs" / "sha256")
-        self._refs = Refs(root / "refs")
+        self._refs = Refs(root / "refs", root / "log")
 
     @classmethod
     def default(cls) -> Self:
@@ -56,15 +59,25 @@ class Store:
         named = os.environ.get(STORE_VARIABLE)
         return cls(Path(named) if named else platformdirs.user_data_path("adapterhub") / "store")
 
-    def publish(self, folder: Path, name: str, *, expected: str | None = None) -> AdapterRef:
+    def publish(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        expected: str | None = None,
+        action: str = "publish",
+        source: str = "",
+        commit: str = "",
+    ) -> AdapterRef:
         """Keep the adapter in `folder` and point `[namespace/]name[:tag]` at it; the pinned reference.
 
-        With `expected`, only when the tag holds that digest now (an empty string: holds none).
+        With `expected`, only when the tag holds that digest now (an empty string: holds none). The tag's log
+        records `action`, and of a pull `source` (`hf:org/repo:main`) and its 40-hex `commit`.
         Raises RefError, CorruptAdapterError when the folder holds no adapter, InvalidInputError when
         a file of it is a link out of the folder, UnavailableError when the lock is held, and ConflictError
         when the tag holds another digest than expected.
         """
-        ref = AdapterRef.parse(name)
+        ref = _own(name)
         if ref.digest:
             raise RefError(f"{name}: a digest follows from the content; publish under name[:tag]", field="name")
         self._check_format()
@@ -75,15 +88,39 @@ class Store:
         files = {file: self._blobs.put(path.read_bytes()) for file, path in adapter.files.items()}
         manifest = self._blobs.put(Manifest(files=files).to_bytes())
         ref = replace(ref, digest=manifest.digest)
-        self._refs.move(ref, expected=expected)
+        with self._refs.locked():
+            self._refs.move(ref, expected=expected, action=action, source=source, commit=commit)
         return ref
+
+    def note(self, ref: AdapterRef | str, *, action: str, source: str, commit: str) -> None:
+        """Record in the tag's log something done with what `ref` names, such as a push; the tag stays.
+
+        Raises RefError, AdapterNotFoundError, and UnavailableError when the lock is held.
+        """
+        pinned = self.pin(ref)
+        with self._refs.locked():
+            self._refs.note(pinned, action=action, source=source, commit=commit)
+
+    def history(self, ref: AdapterRef | str) -> tuple[RefMove, ...]:
+        """Every move of a tag, oldest first, and what was noted; the last move leads to what it holds.
+
+        Also of a tag that was removed; empty when there never was one. Raises RefError, and
+        CorruptAdapterError for a damaged log or ref.
+        """
+        ref = _own(ref)
+        self._check_format()
+        return self._refs.history(ref)
+
+    def labels(self) -> Iterator[AdapterRef]:
+        """Every name and tag, in order, without digests; no file is opened."""
+        return iter(self._refs)
 
     def pin(self, ref: AdapterRef | str) -> AdapterRef:
         """The reference with the digest its tag holds now; one that has a digest keeps it.
 
         Raises RefError and AdapterNotFoundError, naming what is near.
         """
-        ref = AdapterRef.parse(ref) if isinstance(ref, str) else ref
+        ref = _own(ref)
         self._check_format()
         tags = self._refs.tags(ref.name)
         if not tags:
@@ -141,6 +178,14 @@ class Store:
         found = self._format_file.read_text(encoding="utf-8", errors="replace").strip()
         if found != FORMAT_VERSION:
             raise ConflictError(f"{self.root}: store format {found[:20]!r}; this version reads {FORMAT_VERSION}")
+
+
+def _own(ref: AdapterRef | str) -> AdapterRef:
+    """Raises RefError for what is not a reference, or is one to the Hub."""
+    ref = AdapterRef.parse(ref) if isinstance(ref, str) else ref
+    if ref.hub:
+        raise RefError(f"{ref} is on the Hub, not in the store; `adapterhub pull {ref}` first", field="adapter")
+    return ref
 
 
 def _refuse_links_out(folder: Path) -> None:
