@@ -10,6 +10,7 @@
     │   ├── BaseNotFoundError
     │   └── MethodNotFoundError
     ├── ConflictError                    exit 4   the state of the store or server forbids it
+    ├── AuthError                        exit 5   not logged in, or not allowed
     ├── UnavailableError                 exit 6   try again, or start something first
     │   ├── QueueFullError
     │   └── EngineStoppedError
@@ -89,6 +90,12 @@ class ConflictError(AdapterHubError):
     """The present state forbids the change (a ref moved meanwhile, an adapter is in use)."""
 
     exit_code = 4
+
+
+class AuthError(AdapterHubError):
+    """Not logged in, or not allowed."""
+
+    exit_code = 5
 
 
 class UnavailableError(AdapterHubError):

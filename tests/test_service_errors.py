@@ -23,6 +23,7 @@ from adapterhub.client.statuses import STATUSES, from_status, to_status
 from adapterhub.errors import (
     AdapterHubError,
     AdapterNotFoundError,
+    AuthError,
     BaseMismatchError,
     CorruptAdapterError,
     EngineStoppedError,
@@ -247,3 +248,8 @@ def test_a_class_stands_before_its_parents_in_the_table() -> None:
 
 def test_a_status_of_somebody_else_is_a_plain_error() -> None:
     assert type(from_status(Status(code=2, message="?"))) is AdapterHubError
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED])
+def test_whoever_refuses_a_caller_makes_an_auth_error(code: grpc.StatusCode) -> None:
+    assert type(from_status(Status(code=code.value[0], message="no"))) is AuthError

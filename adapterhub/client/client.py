@@ -141,4 +141,4 @@ class Client:
             return UnavailableError(f"no server at {self.address}; is it running? start one: adapterhub serve")
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return UnavailableError(f"no answer from {self.address} in time")
-        return from_status(Status(message=f"{call.code().name}: {call.details()}"))
+        return from_status(Status(code=call.code().value[0], message=f"{call.code().name}: {call.details()}"))

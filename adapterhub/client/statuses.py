@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from adapterhub.errors import (
     AdapterHubError,
     AdapterNotFoundError,
+    AuthError,
     BaseMismatchError,
     ConfigError,
     ConflictError,
@@ -49,6 +50,7 @@ STATUSES = (
     Row(InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     Row(AdapterNotFoundError, grpc.StatusCode.NOT_FOUND, "ADAPTER_NOT_FOUND"),
     Row(NotFoundError, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    Row(AuthError, grpc.StatusCode.UNAUTHENTICATED, "NOT_ALLOWED"),
     Row(ConflictError, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT"),
     Row(QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     Row(EngineStoppedError, grpc.StatusCode.UNAVAILABLE, "ENGINE_STOPPED"),
@@ -60,6 +62,8 @@ STATUSES = (
     Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
+REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])
+"""Codes that mean AuthError whoever sent them: what stands in front of a server gives no reason of the table."""
 
 
 def to_status(error: Exception, *, request_id: str) -> Status:
@@ -82,12 +86,13 @@ def to_status(error: Exception, *, request_id: str) -> Status:
 
 
 def from_status(status: Status) -> AdapterHubError:
-    """The error a status stands for, with the server's text; AdapterHubError itself when it is none of ours."""
+    """The error a status stands for, with the server's text; AdapterHubError or AuthError when it is none of ours."""
     info, bad_request, resource, retry = ErrorInfo(), BadRequest(), ResourceInfo(), RetryInfo()
     for detail in status.details:
         for message in (info, bad_request, resource, retry):
             detail.Unpack(message)
-    error = next((row.error for row in STATUSES if (DOMAIN, row.reason) == (info.domain, info.reason)), AdapterHubError)
+    other = AuthError if status.code in REFUSED else AdapterHubError
+    error = next((row.error for row in STATUSES if (DOMAIN, row.reason) == (info.domain, info.reason)), other)
     if issubclass(error, InvalidInputError):
         fields = [violation.field for violation in bad_request.field_violations]
         return error(status.message, field=fields[0] if fields else "")
