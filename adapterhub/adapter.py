@@ -119,6 +119,11 @@ class Adapter:
         return str(self.config["peft_type"])
 
     @property
+    def method_name(self) -> str:
+        """The method's name as recorded, else its `peft_type` in lower case."""
+        return self.provenance.method if self.provenance else self.peft_type.lower()
+
+    @property
     def num_parameters(self) -> int:
         return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 

@@ -121,6 +121,33 @@ BAD = {
         "prompt_format",
         "token_ids",
     ),
+    "no turns": ({"text": None, "chat": {"turns": []}}, "chat.turns", "1 to 1024"),
+    "a turn of nobody": (
+        {"text": None, "chat": {"turns": [{"content": "x"}]}},
+        "chat.turns.0.role",
+        "ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT",
+    ),
+    "a system turn in between": (
+        {"text": None, "chat": {"turns": [{"role": "ROLE_USER"}, {"role": "ROLE_SYSTEM"}]}},
+        "chat.turns.1.role",
+        "ROLE_USER, ROLE_ASSISTANT",
+    ),
+    "the last turn not the user's": (
+        {"text": None, "chat": {"turns": [{"role": "ROLE_USER"}, {"role": "ROLE_ASSISTANT"}]}},
+        "chat.turns.1.role",
+        "ROLE_USER",
+    ),
+    "too much chat": (
+        {"text": None, "chat": {"turns": [{"role": "ROLE_USER", "content": "x" * (1 << 19)}] * 3}},
+        "chat",
+        "1048576",
+    ),
+    "a raw chat": (
+        {"text": None, "chat": {"turns": [{"role": "ROLE_USER"}]}, "prompt_format": {"kind": "KIND_RAW"}},
+        "chat",
+        "raw",
+    ),
+    "a task beside an adapter": ({"adapter": "a", "task": "b"}, "task", "adapter"),
     "not a reference": ({"adapter": "../etc"}, "adapter", "accepted"),
 }
 
@@ -182,7 +209,7 @@ def test_an_adapter_damaged_in_the_store_is_refused(server: Serving) -> None:
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CorruptAdapterError):
-        server.client.load("damaged")
+        server.client.generate("hello", adapter="damaged")
 
 
 def test_errors_of_the_management_calls_are_statuses_too(server: Serving) -> None:

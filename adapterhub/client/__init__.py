@@ -1,29 +1,39 @@
 """The gRPC client. Imports no torch."""
 
 from adapterhub.client.answers import (
+    AdapterState,
     FinishReason,
     Generation,
     Piece,
-    ResidentAdapter,
+    RouteChoice,
+    ServedAdapter,
     ServerInfo,
+    ServerLimits,
     Stats,
+    Timings,
     TokenLogprobs,
     Usage,
 )
 from adapterhub.client.client import DEFAULT_ADDRESS, Client
-from adapterhub.client.requests import FormatKind, SamplingOptions
+from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "AdapterState",
     "Client",
     "FinishReason",
     "FormatKind",
     "Generation",
     "Piece",
-    "ResidentAdapter",
+    "Prompt",
+    "RouteChoice",
     "SamplingOptions",
+    "ServedAdapter",
     "ServerInfo",
+    "ServerLimits",
     "Stats",
+    "Timings",
     "TokenLogprobs",
+    "Turn",
     "Usage",
 ]

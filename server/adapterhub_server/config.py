@@ -21,7 +21,9 @@ class ServeConfig(Config):
     port: int = Field(default=50151, ge=0, le=65535)
     """The port; 0 takes a free one."""
     adapter: tuple[str, ...] = ()
-    """An adapter to load at once, [namespace/]name[:tag][@sha256:...]; may be repeated."""
+    """An adapter to load at once and keep, [namespace/]name[:tag][@sha256:...]; may be repeated."""
+    max_requests: int = Field(default=1024, ge=1, le=1 << 16)
+    """The most requests, waiting and running; more are refused, with the seconds to try again in."""
     max_sequences: int = Field(default=32, ge=1, le=1024)
     """The most generations in one step; more wait."""
     kv_tokens: int | None = Field(default=None, ge=64, le=1 << 24)

@@ -12,7 +12,15 @@ from adapterhub.store import Store
 from adapterhub_server.config import ServeConfig
 from adapterhub_server.service import Service
 
-LIMITS = ("max_sequences", "kv_tokens", "max_context", "step_tokens", "adapter_bytes", "host_adapter_bytes")
+LIMITS = (
+    "max_requests",
+    "max_sequences",
+    "kv_tokens",
+    "max_context",
+    "step_tokens",
+    "adapter_bytes",
+    "host_adapter_bytes",
+)
 """The settings that are the engine's, by its own names."""
 
 

@@ -26,6 +26,7 @@ from adapterhub_server.catalog import Catalog
 from adapterhub_server.errors import Errors
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
+from adapterhub_server.router import Router
 
 NAMES = tuple(
     service.full_name
@@ -50,11 +51,12 @@ class Service:
         self.address = _bind(self._server, host, port)
 
     async def start(self, engine: Engine, store: Store, preload: Iterable[str] = ()) -> None:
-        """Load what is to be resident from the start, then serve. Raises as `Catalog.get`."""
+        """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
         catalog = Catalog(engine, store)
         for ref in preload:
-            await catalog.get(ref)
-        inference, adapters = InferenceServicer(engine, catalog), AdaptersServicer(engine, catalog)
+            await catalog.pin(ref)
+            await catalog.resident(ref)
+        inference, adapters = InferenceServicer(engine, catalog, Router()), AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
         server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(engine), self._server)  # type: ignore[no-untyped-call]
