@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 from conftest import save_random_adapter
 from torch import Tensor
@@ -119,5 +120,5 @@ def serving(base: BaseModel, folder: Path, store: Store | None = None, **options
 
 async def _started(engine: Engine, store: Store) -> Service:
     service = Service("127.0.0.1", 0)
-    await service.start(engine, store)
+    await service.start(engine, store, RouteTable(store.root / "routes.json"))
     return service

@@ -16,6 +16,7 @@ from adapterhub.client.answers import (
 )
 from adapterhub.client.client import DEFAULT_ADDRESS, Client
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
+from adapterhub.client.routes import Route, RouteRule, RouteTarget
 
 __all__ = [
     "DEFAULT_ADDRESS",
@@ -26,7 +27,10 @@ __all__ = [
     "Generation",
     "Piece",
     "Prompt",
+    "Route",
     "RouteChoice",
+    "RouteRule",
+    "RouteTarget",
     "SamplingOptions",
     "ServedAdapter",
     "ServerInfo",

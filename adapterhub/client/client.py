@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
+from adapterhub.client.routes import Route
 from adapterhub.client.statuses import from_status
 from adapterhub.errors import AdapterHubError, UnavailableError
 from adapterhub.pb.v1 import (
@@ -20,6 +21,8 @@ from adapterhub.pb.v1 import (
     adapters_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
+    routes_pb2,
+    routes_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
 )
@@ -39,6 +42,7 @@ class Client:
         self._channel = grpc.insecure_channel(address)
         self._inference = inference_pb2_grpc.InferenceStub(self._channel)  # type: ignore[no-untyped-call]
         self._adapters = adapters_pb2_grpc.AdaptersStub(self._channel)  # type: ignore[no-untyped-call]
+        self._routes = routes_pb2_grpc.RoutesStub(self._channel)  # type: ignore[no-untyped-call]
         self._server = server_pb2_grpc.ServerStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -157,6 +161,21 @@ class Client:
         with self._errors():
             answer = self._adapters.List(adapters_pb2.ListAdaptersRequest(), timeout=timeout)
         return tuple(map(ServedAdapter.of, answer.adapters))
+
+    def routes(self, *, timeout: float | None = None) -> tuple[Route, ...]:
+        """Every route, by task."""
+        with self._errors():
+            return tuple(map(Route.of, self._routes.List(routes_pb2.ListRoutesRequest(), timeout=timeout).routes))
+
+    def set_route(self, route: Route, *, timeout: float | None = None) -> None:
+        """Make a route, or replace the task's present one."""
+        with self._errors():
+            self._routes.Set(routes_pb2.SetRouteRequest(route=route.message()), timeout=timeout)
+
+    def delete_route(self, task: str, *, timeout: float | None = None) -> None:
+        """Delete a task's route."""
+        with self._errors():
+            self._routes.Delete(routes_pb2.DeleteRouteRequest(task=task), timeout=timeout)
 
     def info(self, *, timeout: float | None = None) -> ServerInfo:
         """The server's base and counters."""

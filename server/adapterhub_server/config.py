@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -20,6 +21,8 @@ class ServeConfig(Config):
     """Where to listen."""
     port: int = Field(default=50151, ge=0, le=65535)
     """The port; 0 takes a free one."""
+    routes: Path | None = None
+    """The file of the routes. [default: one for each base, beside the store's adapters]"""
     adapter: tuple[str, ...] = ()
     """An adapter to load at once and keep, [namespace/]name[:tag][@sha256:...]; may be repeated."""
     max_requests: int = Field(default=1024, ge=1, le=1 << 16)

@@ -10,6 +10,7 @@ from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.store import Store
 from adapterhub_server.config import ServeConfig
+from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 
 LIMITS = (
@@ -29,7 +30,11 @@ async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) ->
     service = Service(config.host, config.port)  # first, so that a port in use is told before the base loads
     base = BaseModel.load(config.base, quantization=config.quantize)
     with Engine(base, **config.model_dump(include=set(LIMITS))) as engine:
-        await service.start(engine, Store.default(), config.adapter)
+        store = Store.default()
+        routes = RouteTable(
+            config.routes or store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
+        )
+        await service.start(engine, store, routes, config.adapter)
         stop = _stop_signal()
         announce(service.address, engine)
         await stop.wait()

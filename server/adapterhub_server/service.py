@@ -17,6 +17,8 @@ from adapterhub.pb.v1 import (
     adapters_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
+    routes_pb2,
+    routes_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
 )
@@ -26,11 +28,13 @@ from adapterhub_server.catalog import Catalog
 from adapterhub_server.errors import Errors
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
+from adapterhub_server.route_table import RouteTable
 from adapterhub_server.router import Router
+from adapterhub_server.routes_service import RoutesServicer
 
 NAMES = tuple(
     service.full_name
-    for module in (inference_pb2, adapters_pb2, server_pb2)
+    for module in (inference_pb2, adapters_pb2, routes_pb2, server_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 """Our services, as their descriptors name them."""
@@ -50,15 +54,16 @@ class Service:
         self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port)
 
-    async def start(self, engine: Engine, store: Store, preload: Iterable[str] = ()) -> None:
+    async def start(self, engine: Engine, store: Store, routes: RouteTable, preload: Iterable[str] = ()) -> None:
         """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
         catalog = Catalog(engine, store)
         for ref in preload:
             await catalog.pin(ref)
             await catalog.resident(ref)
-        inference, adapters = InferenceServicer(engine, catalog, Router()), AdaptersServicer(catalog)
+        inference, adapters = InferenceServicer(engine, catalog, Router(routes)), AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
+        routes_pb2_grpc.add_RoutesServicer_to_server(RoutesServicer(routes), self._server)  # type: ignore[no-untyped-call]
         server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(engine), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
