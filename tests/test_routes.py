@@ -142,4 +142,4 @@ def test_a_broken_file_is_an_error_at_start_and_later_leaves_the_routes_as_they_
 )
 def test_a_route_that_is_not_accepted_is_refused_by_name(fields: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
-        route(**{"task": "support", **fields})
+        Route.load({"task": "support", "targets": [{}], **fields}, where="test")

@@ -31,9 +31,8 @@ async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) ->
     base = BaseModel.load(config.base, quantization=config.quantize)
     with Engine(base, **config.model_dump(include=set(LIMITS))) as engine:
         store = Store.default()
-        routes = RouteTable(
-            config.routes or store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
-        )
+        own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
+        routes = RouteTable(config.routes or own)
         await service.start(engine, store, routes, config.adapter)
         stop = _stop_signal()
         announce(service.address, engine)
