@@ -11,6 +11,7 @@
     │   └── MethodNotFoundError
     ├── ConflictError                    exit 4   the state of the store or server forbids it
     ├── AuthError                        exit 5   not logged in, or not allowed
+    │   └── ForbiddenError                        logged in, and not allowed
     ├── UnavailableError                 exit 6   try again, or start something first
     │   ├── QueueFullError
     │   └── EngineStoppedError
@@ -96,6 +97,10 @@ class AuthError(AdapterHubError):
     """Not logged in, or not allowed."""
 
     exit_code = 5
+
+
+class ForbiddenError(AuthError):
+    """Logged in, and not allowed."""
 
 
 class UnavailableError(AdapterHubError):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from adapterhub_server.access import Access
+from adapterhub_server.credentials import CertificateFiles
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 from conftest import save_random_adapter
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from adapterhub.adapter import PROVENANCE_FILE, Provenance
 from adapterhub.base import BaseModel
-from adapterhub.client import Client
+from adapterhub.client import Client, Tls
 from adapterhub.engine import Engine
 from adapterhub.engine.sequence import Sequence
 from adapterhub.prompt_format import PromptFormat
@@ -104,21 +106,32 @@ class Serving:
 
 
 @contextmanager
-def serving(base: BaseModel, folder: Path, store: Store | None = None, **options: Any) -> Iterator[Serving]:
-    """A server on a free port of its own event loop, with an empty store."""
+def serving(
+    base: BaseModel,
+    folder: Path,
+    store: Store | None = None,
+    *,
+    access: Access | None = None,
+    certificates: CertificateFiles | None = None,
+    tls: Tls | None = None,
+    **options: Any,
+) -> Iterator[Serving]:
+    """A server on a free port of its own event loop, with an empty store; `options` are the engine's."""
     pace = Pace()
     store = store or Store(folder / "store")
     with Engine(base, observe=pace, **options) as engine, EventLoop() as loop:
-        service = loop.run(_started(engine, store))
+        service = loop.run(_started(engine, store, access, certificates))
         try:
-            with Client(service.address) as client:
+            with Client(service.address, tls=tls) as client:
                 client.wait_ready(timeout=30)
                 yield Serving(service.address, client, engine, store, folder, pace, loop)
         finally:
             loop.run(service.stop(grace=0))
 
 
-async def _started(engine: Engine, store: Store) -> Service:
-    service = Service("127.0.0.1", 0)
+async def _started(
+    engine: Engine, store: Store, access: Access | None, certificates: CertificateFiles | None
+) -> Service:
+    service = Service("127.0.0.1", 0, access, certificates)
     await service.start(engine, store, RouteTable(store.root / "routes.json"))
     return service

@@ -119,7 +119,7 @@ def test_a_broken_file_is_an_error_at_start_and_later_leaves_the_routes_as_they_
     table.set(route())
     path.write_text("{")
     assert table.get("support") == route()
-    assert "stay as they were" in caplog.text
+    assert "what routes.json said before stays" in caplog.text
     with pytest.raises(ConfigError, match="not JSON"):
         RouteTable(path)
     path.write_text(json.dumps({"routes": [{"task": "UPPER", "targets": [{}]}]}))

@@ -15,6 +15,7 @@ from adapterhub.client.answers import (
     Usage,
 )
 from adapterhub.client.client import DEFAULT_ADDRESS, Client
+from adapterhub.client.connection import Tls
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route, RouteRule, RouteTarget
 
@@ -37,6 +38,7 @@ __all__ = [
     "ServerLimits",
     "Stats",
     "Timings",
+    "Tls",
     "TokenLogprobs",
     "Turn",
     "Usage",

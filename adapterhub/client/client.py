@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
+from adapterhub.client.connection import Tls, connect
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
 from adapterhub.client.routes import Route
 from adapterhub.client.statuses import from_status
@@ -37,9 +38,10 @@ class Client:
     when there is no server. `timeout` is in seconds; None waits for ever.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, api_key: str = "", tls: Tls | None = None) -> None:
+        """Without `tls` the connection is in the clear. Raises ConfigError for certificates that cannot be read."""
         self.address = address
-        self._channel = grpc.insecure_channel(address)
+        self._channel = connect(address, api_key, tls)
         self._inference = inference_pb2_grpc.InferenceStub(self._channel)  # type: ignore[no-untyped-call]
         self._adapters = adapters_pb2_grpc.AdaptersStub(self._channel)  # type: ignore[no-untyped-call]
         self._routes = routes_pb2_grpc.RoutesStub(self._channel)  # type: ignore[no-untyped-call]

@@ -10,6 +10,8 @@ import grpc
 
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import adapters_pb2, adapters_pb2_grpc
+from adapterhub.store import AdapterRef
+from adapterhub_server.caller import ANYBODY, CALLER
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.known_adapter import KnownAdapter, State
 
@@ -34,7 +36,11 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
     async def List(  # noqa: N802  gRPC's name
         self, request: adapters_pb2.ListAdaptersRequest, context: Context
     ) -> adapters_pb2.ListAdaptersResponse:
-        found = map(_message, self._catalog.list())
+        caller = CALLER.get()
+        known = self._catalog.list()
+        if caller.adapters != ANYBODY.adapters:  # what no name points at any more is nobody's in particular
+            known = [each for each in known if any(caller.may_use(AdapterRef.parse(ref)) for ref in each.refs)]
+        found = map(_message, known)
         wanted = set(request.states)
         if unknown := wanted - set(STATES.values()):
             raise InvalidInputError(f"states: {min(unknown)} is none (accepted: those of AdapterState)", field="states")
@@ -45,34 +51,40 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
     async def Get(  # noqa: N802
         self, request: adapters_pb2.GetAdapterRequest, context: Context
     ) -> adapters_pb2.GetAdapterResponse:
-        return adapters_pb2.GetAdapterResponse(adapter=_message(self._catalog.describe(request.adapter)))
+        return adapters_pb2.GetAdapterResponse(adapter=_message(self._catalog.describe(_allowed(request.adapter))))
 
     async def Load(  # noqa: N802
         self, request: adapters_pb2.LoadAdapterRequest, context: Context
     ) -> adapters_pb2.LoadAdapterResponse:
-        return adapters_pb2.LoadAdapterResponse(adapter=_message(await self._catalog.load(request.adapter)))
+        return adapters_pb2.LoadAdapterResponse(adapter=_message(await self._catalog.load(_allowed(request.adapter))))
 
     async def Unload(  # noqa: N802
         self, request: adapters_pb2.UnloadAdapterRequest, context: Context
     ) -> adapters_pb2.UnloadAdapterResponse:
-        return adapters_pb2.UnloadAdapterResponse(digest=self._catalog.unload(request.adapter))
+        return adapters_pb2.UnloadAdapterResponse(digest=self._catalog.unload(_allowed(request.adapter)))
 
     async def Pin(  # noqa: N802
         self, request: adapters_pb2.PinAdapterRequest, context: Context
     ) -> adapters_pb2.PinAdapterResponse:
-        return adapters_pb2.PinAdapterResponse(adapter=_message(await self._catalog.pin(request.adapter)))
+        return adapters_pb2.PinAdapterResponse(adapter=_message(await self._catalog.pin(_allowed(request.adapter))))
 
     async def Unpin(  # noqa: N802
         self, request: adapters_pb2.UnpinAdapterRequest, context: Context
     ) -> adapters_pb2.UnpinAdapterResponse:
-        return adapters_pb2.UnpinAdapterResponse(adapter=_message(self._catalog.unpin(request.adapter)))
+        return adapters_pb2.UnpinAdapterResponse(adapter=_message(self._catalog.unpin(_allowed(request.adapter))))
 
     async def Watch(  # noqa: N802
         self, request: adapters_pb2.WatchAdapterRequest, context: Context
     ) -> AsyncGenerator[adapters_pb2.WatchAdapterResponse]:
-        async with aclosing(self._catalog.watch(request.adapter)) as states:
+        async with aclosing(self._catalog.watch(_allowed(request.adapter))) as states:
             async for known in states:
                 yield adapters_pb2.WatchAdapterResponse(adapter=_message(known))
+
+
+def _allowed(ref: str) -> str:
+    """The reference itself. Raises RefError, and ForbiddenError when the caller may not use what it names."""
+    CALLER.get().check(AdapterRef.parse(ref))
+    return ref
 
 
 def _message(known: KnownAdapter) -> adapters_pb2.Adapter:

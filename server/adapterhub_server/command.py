@@ -11,6 +11,7 @@ import click
 from rich.filesize import decimal
 
 from adapterhub import hookimpl
+from adapterhub_server import keys_command
 from adapterhub_server.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -22,15 +23,20 @@ Command = Callable[..., None]
 @hookimpl
 def register_commands(register: Callable[[click.Command], None]) -> None:
     register(command)
+    register(keys_command.command)
 
 
 def _settings(command: Command) -> Command:
     """Adds a flag for every field of ServeConfig; values are checked there."""
     for name, field in reversed(ServeConfig.model_fields.items()):
-        repeated = name == "adapter"
+        repeated = name in ("adapter", "allow_hub")
         default = None if repeated or field.is_required() else field.default
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            command = click.option(flag, name, is_flag=True, default=None, help=field.description)(command)
+            continue
         command = click.option(
-            f"--{name.replace('_', '-')}",
+            flag,
             name,
             required=field.is_required(),
             multiple=repeated,

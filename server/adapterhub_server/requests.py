@@ -63,5 +63,5 @@ class Requests:
             return Choice("", "fallback", choice.name), None
 
     async def _get(self, ref: str) -> Adapter:
-        CALLER.get().check_adapter(AdapterRef.parse(ref).name)
+        CALLER.get().check(AdapterRef.parse(ref))
         return await self._catalog.get(ref)

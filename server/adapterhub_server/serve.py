@@ -9,7 +9,10 @@ from collections.abc import Callable
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.store import Store
+from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
+from adapterhub_server.credentials import CertificateFiles
+from adapterhub_server.keys import Keys
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 
@@ -27,7 +30,9 @@ LIMITS = (
 
 async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered."""
-    service = Service(config.host, config.port)  # first, so that a port in use is told before the base loads
+    access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
+    # First, so that a port in use is told before the base loads.
+    service = Service(config.host, config.port, access, _certificates(config))
     base = BaseModel.load(config.base, quantization=config.quantize)
     with Engine(base, **config.model_dump(include=set(LIMITS))) as engine:
         store = Store.default()
@@ -38,6 +43,12 @@ async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) ->
         announce(service.address, engine)
         await stop.wait()
         await service.stop(config.grace)
+
+
+def _certificates(config: ServeConfig) -> CertificateFiles | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return CertificateFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -23,9 +23,11 @@ from adapterhub.pb.v1 import (
     server_pb2_grpc,
 )
 from adapterhub.store import Store
+from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
 from adapterhub_server.catalog import Catalog
-from adapterhub_server.errors import Errors
+from adapterhub_server.credentials import CertificateFiles, credentials
+from adapterhub_server.door import Door
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
 from adapterhub_server.route_table import RouteTable
@@ -39,20 +41,36 @@ NAMES = tuple(
 )
 """Our services, as their descriptors name them."""
 
-# Without this, a second server on the same port takes half of the first one's connections.
-OPTIONS = (("grpc.so_reuseport", 0),)
+MAX_MESSAGE_BYTES = 4 << 20
+MAX_METADATA_BYTES = 16 << 10
+KEEPALIVE_MS = 20_000
+OPTIONS = (
+    # Without this, a second server on the same port takes half of the first one's connections.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    # A client that no longer answers is dropped, and what it asked for ends.
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_MS),
+)
 
 
 class Service:
     """Made on the event loop it serves on. The port is bound at once and answered from `start` on.
 
-    Raises UnavailableError when the port cannot be bound.
+    Raises UnavailableError when the port cannot be bound, and ConfigError for certificates that cannot be read.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
+    def __init__(
+        self, host: str, port: int, access: Access | None = None, certificates: CertificateFiles | None = None
+    ) -> None:
+        """Without `access` everybody may everything; without `certificates` there is no TLS."""
+        secure = credentials(certificates) if certificates else None
+        self._server = grpc.aio.server(interceptors=[Door(access or Access())], options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        self.address = _bind(self._server, host, port)
+        self.address = _bind(self._server, host, port, secure)
 
     async def start(self, engine: Engine, store: Store, routes: RouteTable, preload: Iterable[str] = ()) -> None:
         """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
@@ -77,12 +95,14 @@ class Service:
         await self._server.stop(grace)
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+def _bind(server: grpc.aio.Server, host: str, port: int, secure: grpc.ServerCredentials | None) -> str:
     """Bind the port, and the address it became."""
     _check_free(host, port)
     name = f"[{host}]" if ":" in host else host
     try:
-        return f"{name}:{server.add_insecure_port(f'{name}:{port}')}"
+        address = f"{name}:{port}"
+        bound = server.add_secure_port(address, secure) if secure else server.add_insecure_port(address)
+        return f"{name}:{bound}"
     except RuntimeError as error:
         raise UnavailableError(f"cannot listen on {host}, port {port}: {error}") from None
 
