@@ -14,8 +14,6 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
-import regex
-
 from adapterhub.errors import ConfigError
 
 SECONDS = 0.1
@@ -79,6 +77,8 @@ class _Bounded:
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> _Bounded:
     """Raises ValueError when it is no regular expression, or one that is not `re`'s."""
+    import regex  # here, so that listings need not wait for it
+
     if len(pattern) > MAX_LENGTH:
         raise ValueError(f"a regular expression of {len(pattern)} characters (accepted: at most {MAX_LENGTH})")
     if _copies(pattern) > MAX_COPIES:

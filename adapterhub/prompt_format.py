@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from jinja2 import TemplateError
 from pydantic import model_validator
 
 from adapterhub.config import Config
@@ -86,6 +85,8 @@ class PromptFormat(Config):
         said = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
         if self.system_prompt is not None and said[0]["role"] != "system":
             said.insert(0, {"role": "system", "content": self.system_prompt})
+        from jinja2 import TemplateError  # here, so that listings need not wait for it
+
         try:
             text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:  # some templates refuse a system turn

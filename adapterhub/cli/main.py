@@ -21,14 +21,19 @@ from adapterhub.plugins import COMMANDS_GROUP, VARIABLE, find, load_commands
 
 VERBS = (
     "demo",
+    "gc",
     "generate",
     "import",
     "ls",
     "methods",
     "plan",
     "plugins",
+    "rm",
+    "rollback",
     "show",
+    "tag",
     "train",
+    "verify",
 )
 
 FLAG = "--no-plugins"

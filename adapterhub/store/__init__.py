@@ -4,5 +4,17 @@ from adapterhub.store.ref import AdapterRef
 from adapterhub.store.ref_move import RefMove
 from adapterhub.store.store import Store
 from adapterhub.store.stored_adapter import StoredAdapter
+from adapterhub.store.sweep import GRACE, KEEP_HISTORY, Swept
+from adapterhub.store.verify import Damage, Verified
 
-__all__ = ["AdapterRef", "RefMove", "Store", "StoredAdapter"]
+__all__ = [
+    "GRACE",
+    "KEEP_HISTORY",
+    "AdapterRef",
+    "Damage",
+    "RefMove",
+    "Store",
+    "StoredAdapter",
+    "Swept",
+    "Verified",
+]

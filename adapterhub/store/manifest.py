@@ -6,7 +6,9 @@ digest everywhere.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator
@@ -25,6 +27,10 @@ class Blob(Config):
     size: Annotated[int, Field(ge=0)]
     """Bytes."""
 
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        return cls(digest=f"sha256:{hashlib.sha256(content).hexdigest()}", size=len(content))
+
 
 class Manifest(Config):
     """The files of one adapter."""
@@ -39,6 +45,11 @@ class Manifest(Config):
         if unknown := sorted(files.keys() - set(ADAPTER_FILES)):
             raise ValueError(f"{unknown[0]!r} is not a file of an adapter")
         return files
+
+    @classmethod
+    def of(cls, contents: Mapping[str, bytes]) -> Self:
+        """The manifest of files given by name."""
+        return cls(files={name: Blob.of(content) for name, content in contents.items()})
 
     @classmethod
     def from_bytes(cls, content: bytes, *, where: str) -> Self:

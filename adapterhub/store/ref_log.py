@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from adapterhub.errors import CorruptAdapterError
 from adapterhub.store.durable import append_durably, write_durably
+from adapterhub.store.plain import plain_size
 from adapterhub.store.ref_move import RefMove
 
 MODE = 0o644
@@ -20,10 +21,9 @@ MODE = 0o644
 
 def read_log(path: Path) -> tuple[RefMove, ...]:
     """The whole lines of a log; none when there is no log. Raises CorruptAdapterError for one that is not a move."""
-    try:
-        *lines, torn = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    if plain_size(path) is None:
         return ()
+    *lines, torn = path.read_bytes().split(b"\n")
     moves = []
     for number, line in enumerate(lines, start=1):
         try:

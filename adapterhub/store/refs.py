@@ -15,37 +15,52 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from adapterhub.errors import ConflictError, CorruptAdapterError, RefError, UnavailableError
-from adapterhub.store.durable import remove_durably, write_durably
+from adapterhub.store.durable import remove_durably, write_durably, writing
+from adapterhub.store.history import reached, settled
+from adapterhub.store.plain import names_in, plain_folders, plain_size
 from adapterhub.store.ref import AdapterRef
 from adapterhub.store.ref_log import read_log, write_log
-from adapterhub.store.ref_move import RefMove, now, reached, settled
+from adapterhub.store.ref_move import RefMove, now
 
 LOCK_SECONDS = 60.0
+REFS = "refs"
+LOGS = "log"
 NO_NAMESPACE = "_"  # not accepted as a namespace, so it is free
 
 
 class Refs:
-    """The refs in one folder, and their logs in another."""
+    """The refs of the store at `root`, and their logs."""
 
-    def __init__(self, folder: Path, logs: Path) -> None:
-        self._folder = folder
-        self._logs = logs
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder = root / REFS
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone among all processes. Raises UnavailableError when another one keeps the lock."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = self._folder / ".lock"
+        """Alone among all processes.
+
+        Raises UnavailableError when another one keeps the lock, or the store cannot be written to.
+        """
+        plain_folders(self._root, REFS)
+        path = self._folder / ".lock"
+        lock = FileLock(path, timeout=LOCK_SECONDS)
         try:
-            with FileLock(lock, timeout=LOCK_SECONDS):
-                yield
+            with writing(path, 0):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
         except Timeout:
-            raise UnavailableError(f"{lock}: held by another process for {LOCK_SECONDS:.0f} s") from None
+            raise UnavailableError(f"{path}: held by another process for {LOCK_SECONDS:.0f} s") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read(self, ref: AdapterRef) -> str:
         """The digest a tag holds, or an empty string. Raises CorruptAdapterError when the file is damaged."""
         path = self._path(ref)
         try:
+            if plain_size(path) is None:
+                return ""
             digest = path.read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return ""
@@ -54,11 +69,11 @@ class Refs:
                 return replace(ref, digest=digest).digest
         raise CorruptAdapterError(f"{path}: holds no digest")
 
-    def move(self, ref: AdapterRef, *, expected: str | None, action: str, source: str = "", commit: str = "") -> None:
-        """Under the lock: point the tag at `ref.digest`, or remove it when that is empty.
+    def move(self, ref: AdapterRef, *, expected: str | None, action: str, source: str = "", commit: str = "") -> str:
+        """Under the lock: point the tag at `ref.digest`, or remove it, which is there, when that is empty.
 
-        The log's line first, then the ref. Raises ConflictError when `expected` is given and the tag holds
-        another digest.
+        Returns what it held. The log's line first, then the ref. Raises ConflictError when `expected` is given
+        and the tag holds another digest.
         """
         held = self._replaced(ref) if expected is None else self.read(ref)
         if expected is not None and held != expected:
@@ -71,11 +86,12 @@ class Refs:
         path = self._path(ref)
         if ref.digest:
             write_durably(path, f"{ref.digest}\n".encode())
-        elif held:
+        else:
             remove_durably(path)
             with suppress(OSError):  # other tags, other names
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
+        return held
 
     def note(self, ref: AdapterRef, *, action: str, source: str, commit: str) -> None:
         """Under the lock: log something done with `ref.digest`, while the tag stays where it is."""
@@ -92,16 +108,16 @@ class Refs:
 
     def logged(self) -> Iterator[AdapterRef]:
         """All tags that have a log, in order, without digests; those that were removed too."""
-        return self._all(self._logs)
+        return self._all(LOGS)
 
     def __iter__(self) -> Iterator[AdapterRef]:
         """All names with their tags, in order, without digests."""
-        return self._all(self._folder)
+        return self._all(REFS)
 
     def tags(self, name: str) -> list[str]:
         """The tags of a name, in order; none when the name is not known."""
-        folder = self._path(AdapterRef(name)).parent
-        return sorted(ref.tag for path in folder.glob("*") if (ref := _at(path.relative_to(self._folder))))
+        namespace, _, own = AdapterRef(name).name.rpartition("/")
+        return [ref.tag for ref in self._tags(REFS, namespace or NO_NAMESPACE, own)]
 
     def _log(self, ref: AdapterRef, held: str, move: RefMove) -> None:
         path = self._log_path(ref)
@@ -124,27 +140,31 @@ class Refs:
             return now()
         return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds")
 
-    def _all(self, folder: Path) -> Iterator[AdapterRef]:
-        for path in sorted(folder.glob("*/*/*")):
-            if ref := _at(path.relative_to(folder)):
-                yield ref
+    def _all(self, kind: str) -> Iterator[AdapterRef]:
+        for namespace in _folders_in(self._root / kind):
+            for name in _folders_in(self._root / kind / namespace):
+                yield from self._tags(kind, namespace, name)
+
+    def _tags(self, kind: str, namespace: str, name: str) -> Iterator[AdapterRef]:
+        """The tags of one name; not a temporary file, or something that is not ours."""
+        plain_folders(self._root, kind, namespace, name)
+        for tag in names_in(self._root / kind / namespace / name):
+            with suppress(RefError):
+                yield AdapterRef(name if namespace == NO_NAMESPACE else f"{namespace}/{name}", tag)
 
     def _path(self, ref: AdapterRef) -> Path:
-        return self._folder / _relative(ref)
+        return self._plain(REFS, ref)
 
     def _log_path(self, ref: AdapterRef) -> Path:
-        return self._logs / _relative(ref)
+        return self._plain(LOGS, ref)
+
+    def _plain(self, kind: str, ref: AdapterRef) -> Path:
+        """The only place where a checked reference becomes a path. Raises CorruptAdapterError for a link in it."""
+        namespace, _, name = ref.name.rpartition("/")
+        folders = (kind, namespace or NO_NAMESPACE, name)
+        plain_folders(self._root, *folders)
+        return self._root.joinpath(*folders, ref.tag)
 
 
-def _relative(ref: AdapterRef) -> Path:
-    namespace, _, name = ref.name.rpartition("/")
-    return Path(namespace or NO_NAMESPACE, name, ref.tag)
-
-
-def _at(path: Path) -> AdapterRef | None:
-    """The ref of a relative path; None for a temporary file, or something that is not ours."""
-    namespace, name, tag = path.parts
-    try:
-        return AdapterRef(name if namespace == NO_NAMESPACE else f"{namespace}/{name}", tag)
-    except RefError:
-        return None
+def _folders_in(folder: Path) -> list[str]:
+    return [name for name in names_in(folder) if not name.startswith(".")]

@@ -67,9 +67,7 @@ class ServeConfig(Config):
             if not self.tls_cert:
                 raise ValueError(f"host {self.host}: beyond this machine, TLS (tls_cert, tls_key) or insecure")
             if not (self.keys or self.tls_client_ca):
-                raise ValueError(
-                    f"host {self.host}: beyond this machine, keys (or tls_client_ca) or insecure"
-                )
+                raise ValueError(f"host {self.host}: beyond this machine, keys (or tls_client_ca) or insecure")
         return self
 
 
