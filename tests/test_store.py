@@ -127,15 +127,26 @@ def test_an_unknown_tag_is_refused_naming_the_known_ones(store: Store, one: Path
 
 def test_an_unknown_digest_is_refused(store: Store, one: Path) -> None:
     store.publish(one, "digits")
-    with pytest.raises(AdapterNotFoundError, match="no content sha256:0000"):
+    with pytest.raises(AdapterNotFoundError, match="digits never held sha256:0000"):
         store.resolve(f"digits@sha256:{'0' * 64}")
 
 
 def test_the_digest_of_a_mere_file_is_not_an_adapter(store: Store, one: Path) -> None:
     store.publish(one, "digits")
     tensors = store.resolve("digits").files[TENSORS_FILE]
-    with pytest.raises(CorruptAdapterError, match="not the manifest"):
+    with pytest.raises(AdapterNotFoundError, match="never held"):
         store.resolve(f"digits@sha256:{tensors.name}")
+
+
+def test_a_digest_is_found_under_the_names_that_held_it_alone(store: Store, one: Path, two: Path) -> None:
+    old = store.publish(one, "digits:old")
+    other = store.publish(two, "letters")
+    store.remove("digits:old")
+    store.publish(two, "digits")
+    assert store.pin(f"digits@{old.digest}").digest == old.digest
+    with pytest.raises(AdapterNotFoundError, match="letters never held"):
+        store.pin(f"letters@{old.digest}")
+    assert store.pin(str(other)).digest == other.digest
 
 
 @pytest.mark.parametrize("name", [CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE])

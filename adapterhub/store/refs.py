@@ -119,6 +119,13 @@ class Refs:
         namespace, _, own = AdapterRef(name).name.rpartition("/")
         return [ref.tag for ref in self._tags(REFS, namespace or NO_NAMESPACE, own)]
 
+    def ever_held(self, ref: AdapterRef) -> bool:
+        """Whether some tag of the name, maybe one that was removed, ever held `ref.digest`."""
+        namespace, _, own = ref.name.rpartition("/")
+        places = [(kind, namespace or NO_NAMESPACE, own) for kind in (REFS, LOGS)]
+        tags = {tag for place in places for tag in self._tags(*place)}
+        return any(move.digest == ref.digest for tag in tags for move in self.history(tag))
+
     def _log(self, ref: AdapterRef, held: str, move: RefMove) -> None:
         path = self._log_path(ref)
         moves = settled(read_log(path), held, since=self._since(ref))

@@ -178,18 +178,13 @@ class Store:
             near = did_you_mean(ref.name, {other.name for other in self._refs})
             raise AdapterNotFoundError(f"no adapter {ref.name!r} in {self.root}{near}", resource=str(ref))
         if ref.digest:
-            if not self._held(ref) or not self._blobs.has(ref.digest):
+            if not self._refs.ever_held(ref) or not self._blobs.has(ref.digest):
                 raise AdapterNotFoundError(f"{ref.name} never held {ref.digest} in {self.root}", resource=str(ref))
             return ref
         if not (digest := self._refs.read(ref)):
             known = ", ".join(tags)
             raise AdapterNotFoundError(f"{ref.name}: no tag {ref.tag!r} (known: {known})", resource=str(ref))
         return replace(ref, digest=digest)
-
-    def _held(self, ref: AdapterRef) -> bool:
-        """Whether a tag of the name ever held the digest."""
-        tags = (other for other in self._refs.logged() if other.name == ref.name)
-        return any(move.digest == ref.digest for tag in tags for move in self._refs.history(tag))
 
     def resolve(self, ref: AdapterRef | str) -> Adapter:
         """The adapter a reference names, with every byte of it checked against its digest.
