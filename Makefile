@@ -23,12 +23,14 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_floors.py tests/test_stubs_fresh.py
 
+# Two processes; a file's tests stay together, so that what they share is made once.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The random histories at full length, with their seeds, and the curve of a growing working set.
 soak: install
-	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py --soak --capture=no --timeout=1500
+	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py \
+		tests/test_store_crash.py tests/test_import_fuzz.py --soak --capture=no --timeout=1500
 
 demo: install
 	$(BIN)/adapterhub demo

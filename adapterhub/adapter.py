@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from adapterhub.config import Config
-from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError
+from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError, UnsupportedAdapterError
+from adapterhub.json_object import load_object
 from adapterhub.method import Plan
 from adapterhub.prompt_format import PromptFormat
-from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, no_duplicates, read_header
+from adapterhub.safetensors_header import WHOLE_NUMBERS, TensorHeader, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,11 @@ CARD_FILE = "README.md"
 ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE, CARD_FILE)
 PICKLED_FILES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_adapter.bin")
 
+RECORD_VERSION = 1
+"""The format of `adapterhub.json`; older ones are read, newer ones refused."""
 MAX_JSON_BYTES = 1 << 20
+VALUES_AT_ONCE = 1 << 22
+"""Checked for being finite, which takes several times their bytes."""
 MAX_LISTED = 40
 """Tensors that do not fit are listed up to here, and counted beyond."""
 
@@ -51,11 +57,17 @@ class BaseRecord(Config):
     digest: str
     """`sha256:` digest of the unquantized weights; decides whether the adapter fits a base."""
 
+    @property
+    def ref(self) -> str:
+        """What to load it by, where it is not a folder that is elsewhere now."""
+        return f"{self.id}@{self.revision}" if self.revision else self.id
+
 
 class Provenance(Config):
     """`adapterhub.json`: how an adapter came to be."""
 
-    format_version: int = 1
+    format_version: int = RECORD_VERSION
+    """Raised by the first field that a release did not have: older ones then ask to be upgraded."""
     method: str
     """The method's name."""
     base: BaseRecord | None = None
@@ -67,9 +79,15 @@ class Provenance(Config):
     data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """Objective, seed and the options that differ from their defaults."""
+    """Objective and settings; of a combination its kind and weights."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """What decided every draw of chance, by the step that drew."""
     evaluations: dict[str, float] = Field(default_factory=dict)
     """Figures on the held-out split, by name."""
+    forgetting: dict[str, float] = Field(default_factory=dict)
+    """What the base lost outside its task: nats per token of general text, without and with the adapter."""
+    parents: tuple[str, ...] = ()
+    """The adapters it was made from, each pinned to its digest."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries it was made with."""
     created: str = ""
@@ -139,6 +157,19 @@ class Adapter:
         """
         return read_tensors(self.files[TENSORS_FILE], name=self.name)
 
+    def copy_to(self, folder: Path) -> None:
+        """Its files, byte by byte and by their names, in `folder`: PEFT's layout. Raises OSError."""
+        for name, path in self.files.items():
+            shutil.copyfile(path, folder / name)
+
+    def check_base(self, base: BaseRecord) -> None:
+        """Raises BaseMismatchError when it is recorded that it was made on another base."""
+        if self.base is not None and self.base.digest != base.digest:
+            raise BaseMismatchError(
+                f"{self.name} was made on {self.base.id} ({self.base.digest[:19]}), "
+                f"this base is {base.id} ({base.digest[:19]})"
+            )
+
     def check_plan(self, plan: Plan, *, base: str) -> None:
         """Strict: every tensor is in the plan with its shape, and every tensor the plan needs is there.
 
@@ -170,7 +201,6 @@ def read_tensors(path: Path, *, name: str) -> dict[str, Tensor]:
 
     Raises CorruptAdapterError for values that are not finite.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -179,13 +209,37 @@ def read_tensors(path: Path, *, name: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CorruptAdapterError(f"{name}: {error}") from None
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CorruptAdapterError(f"{name}: tensor {key!r} has values that are not finite")
+        _check_finite(tensor, key, name)
     return tensors
 
 
+def check_values(path: Path, *, name: str) -> None:
+    """As `read_tensors`, one tensor at a time and without a copy: for a file that nobody else writes to.
+
+    It is mapped, and whoever truncated it meanwhile would end the process.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                _check_finite(file.get_tensor(key), key, name)
+    except SafetensorError as error:
+        raise CorruptAdapterError(f"{name}: {error}") from None
+
+
+def _check_finite(tensor: Tensor, key: str, name: str) -> None:
+    values = tensor.flatten()
+    starts = range(0, values.numel(), VALUES_AT_ONCE) if tensor.is_floating_point() else ()
+    if not all(bool(values[start : start + VALUES_AT_ONCE].isfinite().all()) for start in starts):
+        raise CorruptAdapterError(f"{name}: tensor {key!r} has values that are not finite")
+
+
 def read_folder(folder: Path) -> Adapter:
-    """Read and check the adapter in a folder. Raises CorruptAdapterError when it is not one."""
+    """Read and check the adapter in a folder.
+
+    Raises CorruptAdapterError when it is not one, UnsupportedAdapterError for a record of a newer format.
+    """
     files = {name: folder / name for name in ADAPTER_FILES if (folder / name).is_file()}
     if TENSORS_FILE not in files and (pickled := [name for name in PICKLED_FILES if (folder / name).exists()]):
         raise CorruptAdapterError(f"{folder / pickled[0]}: pickled weights are never loaded; need {TENSORS_FILE}")
@@ -195,7 +249,8 @@ def read_folder(folder: Path) -> Adapter:
 def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Adapter:
     """Read and check an adapter given as files; `where` names it in errors.
 
-    Raises CorruptAdapterError when a file is missing or not of the accepted format.
+    Raises CorruptAdapterError when a file is missing or not of the accepted format, and
+    UnsupportedAdapterError for a record of a newer one.
     """
     for name in (CONFIG_FILE, TENSORS_FILE):
         if name not in files:
@@ -212,9 +267,13 @@ def read_files(files: Mapping[str, Path], *, where: str, digest: str = "") -> Ad
 def _read_provenance(path: Path) -> Provenance:
     values = read_json(path)
     version = values.get("format_version", 1)
-    known = Provenance.model_fields["format_version"].default
-    if not isinstance(version, int) or version > known:
-        raise CorruptAdapterError(f"{path}: format_version {version!r}; this version reads up to {known}")
+    if type(version) is not int or version < 1:
+        raise CorruptAdapterError(f"{path}: format_version {str(version)[:40]!r} is none; they count from 1")
+    if version > RECORD_VERSION:
+        raise UnsupportedAdapterError(
+            f"{path}: format_version {version} was written by a newer adapterhub; "
+            f"this one reads up to {RECORD_VERSION}: upgrade adapterhub"
+        )
     try:
         return Provenance.load(values, where=str(path))
     except ConfigError as error:
@@ -222,13 +281,17 @@ def _read_provenance(path: Path) -> Provenance:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CorruptAdapterError when it is none, is too long or has a name twice."""
-    if path.stat().st_size > MAX_JSON_BYTES:
+    """A JSON object. Raises CorruptAdapterError when it is too long, or not one that `load_object` takes."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_JSON_BYTES + 1)
+    if len(raw) > MAX_JSON_BYTES:
         raise CorruptAdapterError(f"{path}: longer than {MAX_JSON_BYTES} bytes")
     try:
-        values = json.loads(path.read_bytes(), object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise CorruptAdapterError(f"{path}: not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise CorruptAdapterError(f"{path}: not a JSON object")
-    return values
+        return load_object(raw)
+    except ValueError as error:
+        raise CorruptAdapterError(f"{path}: {error}") from None
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """A JSON object that is the same to the byte for the same values."""
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

@@ -198,6 +198,15 @@ class Method(MethodTraining[C], ABC, Generic[C]):
         """
         return 0
 
+    def unmergeable(self, config: C, shape: BaseShape) -> str:
+        """Why such an adapter is no change of the base's weights, for `adapterhub merge`; empty where it is one.
+
+        By default what is not in PEFT, whose layers do the merging, and what acts by virtual tokens is none.
+        """
+        if {"kv", "prompt"} & set(self.site_kinds):
+            return "it acts by virtual tokens in front of every prompt, which no weight of the base holds"
+        return "" if self.in_peft else "its rows need not be linear in what goes into a module, as a weight's are"
+
     def lower(self, config: C, site: Site, p: Params) -> LowRank | None:
         """The core's op that does just what `post` does with the bound `p`, for a method without `pre`; None for none.
 

@@ -11,6 +11,9 @@ import math
 import re
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +21,8 @@ from adapterhub.errors import ConfigError
 
 SECONDS = 0.1
 """Of the processor, what one expression may take in all; matching a module's name takes some microseconds."""
+SECONDS_TOGETHER = 1.0
+"""Of the processor, what all expressions of one adapter may take."""
 MAX_LENGTH = 4096
 MAX_COPIES = 4096
 """`regex` unrolls what repeats: twice for each group around it, and as often as braces say."""
@@ -27,9 +32,41 @@ _NO_REPEAT = re.compile(r"\{(?!\d+(,\d*)?\}|,\d+\})")
 """A brace that `re` takes for itself, and `regex` for the beginning of a fuzzy match."""
 
 
+class _Allowance:
+    """What expressions may still take together."""
+
+    def __init__(self) -> None:
+        self._left = SECONDS_TOGETHER
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Raises ValueError when nothing is left."""
+        if self._left <= 0:
+            raise ValueError(f"one regular expression too many: all of them take more than {SECONDS_TOGETHER} s")
+        start = time.thread_time()
+        try:
+            yield
+        finally:
+            self._left -= time.thread_time() - start
+
+
+_allowance: ContextVar[_Allowance | None] = ContextVar("_allowance", default=None)
+
+
+@contextmanager
+def limited_together() -> Iterator[None]:
+    """Expressions that are compiled and matched inside, an adapter's, share SECONDS_TOGETHER."""
+    token = _allowance.set(_Allowance())
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
 def check_pattern(pattern: str) -> str:
     """The pattern as it is. Raises ValueError when it is no regular expression."""
-    _compiled(pattern)
+    with _spending():
+        _compiled(pattern)
     return pattern
 
 
@@ -39,7 +76,8 @@ def match_pattern(pattern: str, text: str, *, field_name: str, whole: bool = Fal
     Raises ConfigError naming the field when it takes too long, or is no regular expression.
     """
     try:
-        found: re.Match[str] | None = _compiled(pattern).match(text, whole=whole)
+        with _spending():
+            found: re.Match[str] | None = _compiled(pattern).match(text, whole=whole)
     except TimeoutError:
         raise ConfigError(
             f"{field_name}: the regular expression {pattern!r} takes more than {SECONDS} s to match names of modules "
@@ -74,7 +112,12 @@ class _Bounded:
                 self._left -= taken
 
 
-@lru_cache(maxsize=1024)
+def _spending() -> AbstractContextManager[None]:
+    allowance = _allowance.get()
+    return nullcontext() if allowance is None else allowance.spending()
+
+
+@lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> _Bounded:
     """Raises ValueError when it is no regular expression, or one that is not `re`'s."""
     import regex  # here, so that listings need not wait for it

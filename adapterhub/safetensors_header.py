@@ -8,13 +8,14 @@ JSON, then the data.
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from adapterhub.errors import CorruptAdapterError
+from adapterhub.json_object import load_object
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 8192
@@ -46,26 +47,30 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
 
     Raises CorruptAdapterError naming the file and what is wrong with it.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
-        prefix = file.read(8)
-        if len(prefix) < 8:
-            raise CorruptAdapterError(f"{path}: {size} bytes, too short for a safetensors file")
-        length = int.from_bytes(prefix, "little")
-        if length > MAX_HEADER_BYTES:
-            raise CorruptAdapterError(
-                f"{path}: not a safetensors file, or its header of {length} bytes is over {MAX_HEADER_BYTES}"
-            )
-        if length > size - 8:
-            raise CorruptAdapterError(f"{path}: truncated in its header ({size} bytes, needs {length + 8})")
-        raw = file.read(length)
+        return check_header(file, path)
+
+
+def check_header(file: BinaryIO, path: Path) -> dict[str, TensorHeader]:
+    """As `read_header`, of a file that is open already; `path` names it in errors."""
+    size = os.fstat(file.fileno()).st_size
+    prefix = file.read(8)
+    if len(prefix) < 8:
+        raise CorruptAdapterError(f"{path}: {size} bytes, too short for a safetensors file")
+    length = int.from_bytes(prefix, "little")
+    if length > MAX_HEADER_BYTES:
+        raise CorruptAdapterError(
+            f"{path}: not a safetensors file, or its header of {length} bytes is over {MAX_HEADER_BYTES}"
+        )
+    if length > size - 8:
+        raise CorruptAdapterError(f"{path}: truncated in its header ({size} bytes, needs {length + 8})")
+    raw = file.read(length)
     if not raw.startswith(b"{"):
         raise CorruptAdapterError(f"{path}: header is not a JSON object")
     try:
-        # As text: from bytes, json would also take UTF-16, which the tensors' reader does not.
-        header = json.loads(raw.decode(), object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise CorruptAdapterError(f"{path}: header is not JSON: {error}") from None
+        header = load_object(raw)
+    except ValueError as error:
+        raise CorruptAdapterError(f"{path}: header: {error}") from None
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CorruptAdapterError(f"{path}: __metadata__ does not map names to text")
@@ -110,11 +115,3 @@ def _check_layout(path: Path, tensors: dict[str, TensorHeader], data_bytes: int)
     if expected != data_bytes:
         problem = "truncated" if expected > data_bytes else "has bytes after its tensors"
         raise CorruptAdapterError(f"{path}: {problem} ({data_bytes} bytes of data, its header says {expected})")
-
-
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For `json`: an object as a dict. Raises ValueError when a name stands twice."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a name stands twice")
-    return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from adapterhub.errors import ConfigError
@@ -48,8 +49,10 @@ def select_modules(
     elif isinstance(wanted, str):
         named = [name for name in shape.modules if match_pattern(wanted, name, field_name=field_name, whole=True)]
     else:
-        named = [name for name in shape.modules if _listed(name, wanted, layers, layers_pattern)]
-    found = [name for name in named if not (_is_named(name, exclude) or _is_saved(name, saved))]
+        entries = frozenset(wanted)
+        named = [name for name in shape.modules if _listed(name, entries, layers, layers_pattern)]
+    excluded = exclude if isinstance(exclude, str) else frozenset(exclude)
+    found = [name for name in named if not (_is_named(name, excluded) or _is_saved(name, saved))]
     for name in found:
         if (kind := shape.modules[name].kind) not in kinds:
             raise ConfigError(
@@ -67,15 +70,24 @@ def by_pattern(patterns: Mapping[str, T], module: str, default: T) -> T:
     Raises ConfigError for one that takes too long.
     """
     for pattern, value in patterns.items():
+        length = _plain_length(pattern)
+        if length and len(module) != length and module[-length - 1 : -length] != ".":
+            continue  # most often; matching each of a large model's names against each module takes seconds
         if match_pattern(rf"(.*\.)?({pattern})$", module, field_name="rank_pattern or alpha_pattern"):
             return value
     return patterns.get(module, default)
 
 
-def _listed(name: str, wanted: tuple[str, ...], layers: int | tuple[int, ...] | None, pattern: Names) -> bool:
+@lru_cache(maxsize=4096)
+def _plain_length(pattern: str) -> int:
+    """How many characters the pattern matches, where it has nothing but them and dots; else 0."""
+    return len(pattern) if re.fullmatch(r"[\w.\-]+", pattern) else 0
+
+
+def _listed(name: str, wanted: frozenset[str], layers: int | tuple[int, ...] | None, pattern: Names) -> bool:
     if name in wanted:
         return True
-    if not any(name.endswith(f".{entry}") for entry in wanted):
+    if not _ends(name, wanted):
         return False
     if layers is None or layers == ():
         return True
@@ -94,18 +106,20 @@ def _layer_index(name: str, patterns: tuple[str, ...]) -> int | None:
     return None
 
 
-def _is_named(name: str, wanted: Names) -> bool:
+def _is_named(name: str, wanted: str | frozenset[str]) -> bool:
     if isinstance(wanted, str):
         return bool(wanted) and match_pattern(wanted, name, field_name="exclude_modules", whole=True) is not None
-    return any(_ends(name, entry) for entry in wanted)
+    return name in wanted or _ends(name, wanted)
 
 
 def _is_saved(name: str, saved: tuple[str, ...]) -> bool:
     return any(match_pattern(rf"(^|.*\.){entry}($|\..*)", name, field_name="modules_to_save") for entry in saved)
 
 
-def _ends(name: str, entry: str) -> bool:
-    return name == entry or name.endswith(f".{entry}")
+def _ends(name: str, wanted: frozenset[str]) -> bool:
+    """Whether what follows one of the name's dots is wanted."""
+    parts = name.split(".")
+    return any(".".join(parts[start:]) in wanted for start in range(1, len(parts)))
 
 
 def _nothing(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from hypothesis import settings
 from safetensors.torch import save_file
+from stand_in_hub import StandInHub
 
 from adapterhub import BaseShape
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
 from adapterhub.plugins import installed_methods
+from adapterhub.settings import CONFIG_VARIABLE, PREFIX
 from adapterhub.testing import random_adapter, save_tiny_llama
 
 torch.set_num_threads(1)  # tiny matmuls lose more to waiting for a second thread than they gain
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # nor do the processes that tests start take the other tests' core
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no bug
 settings.load_profile("shared-machine")
@@ -36,8 +41,25 @@ def count(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 @pytest.fixture(autouse=True)
 def _own_store_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's store."""
+    """No test reads or writes the user's store, nor their settings."""
+    kept = "ADAPTERHUB_CACHE"  # bases that took a minute to convert
+    for name in [name for name in os.environ if name.startswith(PREFIX) and name != kept]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """A hub of this test's own, to which alice is logged in, and an empty cache. Nobody waits; `hub.waits` tells."""
+    with StandInHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_alice_secret")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # it asks the real Hub
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
+        monkeypatch.setattr("adapterhub.hub.client.sleep", hub.waits.append)
+        yield hub
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,17 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from adapterhub.adapter import CONFIG_FILE, PICKLED_FILES, PROVENANCE_FILE, TENSORS_FILE, Adapter, read_folder
-from adapterhub.errors import BaseMismatchError, CorruptAdapterError
+from adapterhub.adapter import (
+    CONFIG_FILE,
+    PICKLED_FILES,
+    PROVENANCE_FILE,
+    TENSORS_FILE,
+    VALUES_AT_ONCE,
+    Adapter,
+    check_values,
+    read_folder,
+)
+from adapterhub.errors import BaseMismatchError, CorruptAdapterError, UnsupportedAdapterError
 from adapterhub.method import Param, Plan, Site
 from adapterhub.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, read_header
 
@@ -161,7 +170,7 @@ HOSTILE: dict[str, tuple[Any, bytes, str]] = {
     "a size below zero": ({"a": entry(-1, 2)}, b"", "need integers of 0 or more"),
     "a shape that overflows": ({"a": entry(end=24) | {"shape": [1 << 33, 1 << 33]}}, F24, "does not fill"),
     "a shape of booleans": ({"a": entry(1) | {"shape": [True]}}, F24[:4], "need integers of 0 or more"),
-    "a shape of a million": ({"a": entry() | {"shape": [1] * 300_000}}, F24[:4], "has shape .{80}; need"),
+    "a shape of thousands": ({"a": entry() | {"shape": [1] * 9000}}, F24[:4], "has shape .{80}; need"),
     "another dtype": ({"a": entry(6, dtype="U32")}, F24, "dtype 'U32'; accepted: F64, F32, F16, BF16, I64, I32"),
     "a dtype that is a list": ({"a": entry(6, dtype=["F32"])}, F24, "accepted: F64"),
     "no tensors": ({}, b"", "holds no tensors"),
@@ -173,7 +182,7 @@ HOSTILE: dict[str, tuple[Any, bytes, str]] = {
     "three offsets": ({"a": entry(6) | {"data_offsets": [0, 12, 24]}}, F24, "needs dtype"),
     "UTF-16": (json.dumps({"a": entry(6)}).encode("utf-16-le"), F24, "not JSON"),
     "not UTF-8": (b'{"\xff": 1}', F24, "not JSON"),
-    "nesting past the stack": (b'{"a":' + b"[" * 200_000, F24, "not JSON"),
+    "nesting past the stack": (b'{"a":' + b"[" * 60_000, F24, "nested more than 32 deep"),
     "a name twice": (b'{"a":%b,"a":%b}' % ((json.dumps(entry(6)).encode(),) * 2), F24, "a name stands twice"),
     "a key of a tensor twice": (b'{"a":{"shape":[1],"shape":[6]}}', F24, "a name stands twice"),
     "too many tensors": ({f"t{n}": 0 for n in range(MAX_TENSORS + 1)}, b"", "at most 8192"),
@@ -247,10 +256,18 @@ def test_tensors_that_differ_from_the_plan_are_refused_by_key(
         (CONFIG_FILE, b"[]", "not a JSON object"),
         (CONFIG_FILE, b"{}", "no peft_type"),
         (CONFIG_FILE, b'{"peft_type": 3}', "no peft_type"),
-        (CONFIG_FILE, b"[" * 200_000, "not JSON"),
+        (CONFIG_FILE, b"[" * 60_000, "nested more than 32 deep"),
         (CONFIG_FILE, b" " * (1 << 20) + b"{}", "longer than"),
-        (PROVENANCE_FILE, b'{"format_version": 2}', "format_version 2; this version reads up to 1"),
-        (PROVENANCE_FILE, b'{"format_version": "1"}', "format_version '1'"),
+        (PROVENANCE_FILE, b'{"format_version": "1"}', "format_version '1' is none; they count from 1"),
+        (PROVENANCE_FILE, b'{"format_version": true}', "format_version 'True' is none"),
+        (PROVENANCE_FILE, b'{"format_version": 0}', "format_version '0' is none"),
+        (CONFIG_FILE, b'{"peft_type": "LORA", "r": NaN}', "NaN is no number of JSON's"),
+        (CONFIG_FILE, b'{"peft_type": "LORA", "r": 1e999}', "the number 1e999 is too long, or too large"),
+        (CONFIG_FILE, b'{"peft_type": "LORA", "r": ' + b"9" * 50 + b"}", "9... is too long"),
+        (CONFIG_FILE, b'{"peft_type": "\\ud800"}', "half of a surrogate pair"),
+        (CONFIG_FILE, '{"peft_type": "LORA"}'.encode("utf-16"), "not JSON"),
+        (CONFIG_FILE, b'{"peft_type": "LORA", "a": [' + b"0," * 20_000 + b"0]}", "20001 entries in one object or list"),
+        (CONFIG_FILE, b'{"a": [' + b"[]," * 70_000 + b"0]}", "more than 65536 objects and lists"),
         (PROVENANCE_FILE, b'{"method": "lora"}', "base: missing, and it was not converted"),
         (PROVENANCE_FILE, b'{"methd": "lora"}', "adapterhub.json"),
         (CONFIG_FILE, b'{"peft_type": "LORA", "r": 2, "r": 4}', "a name stands twice"),
@@ -261,3 +278,31 @@ def test_a_wrong_json_file_is_refused_by_name(folder: Path, name: str, content: 
     with pytest.raises(CorruptAdapterError, match=reason) as refusal:
         read_folder(folder)
     assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["full", "minimal"])
+def test_a_record_of_the_first_format_is_read(folder: Path, name: str) -> None:
+    """Files of `tests/formats` are never changed: they are what a release wrote."""
+    record = (Path(__file__).parent / "formats" / f"adapterhub-1-{name}.json").read_bytes()
+    (folder / PROVENANCE_FILE).write_bytes(record)
+    provenance = read_folder(folder).provenance
+    assert provenance is not None
+    assert (provenance.format_version, provenance.method) == (1, "lora")
+    assert provenance.model_dump(mode="json", exclude_unset=True) == json.loads(record)
+
+
+@pytest.mark.parametrize("version", [2, 10**30])
+def test_a_record_of_a_newer_format_is_refused_whatever_else_it_says(folder: Path, version: int) -> None:
+    (folder / PROVENANCE_FILE).write_text(json.dumps({"format_version": version, "colour": "blue"}))
+    with pytest.raises(UnsupportedAdapterError, match=rf"{PROVENANCE_FILE}: format_version {version} .*: upgrade"):
+        read_folder(folder)
+
+
+def test_values_are_checked_without_holding_them(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(VALUES_AT_ONCE + 1), "b": torch.ones(3, dtype=torch.int64)}, tmp_path / "t")
+    check_values(tmp_path / "t", name="it")
+    tensor = torch.ones(VALUES_AT_ONCE + 1)
+    tensor[-1] = torch.inf
+    save_file({"a": tensor}, tmp_path / "t")
+    with pytest.raises(CorruptAdapterError, match="it: tensor 'a' has values that are not finite"):
+        check_values(tmp_path / "t", name="it")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -16,8 +19,11 @@ from conftest import save_stub_adapter
 
 from adapterhub import __version__
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE
-from adapterhub.cli.main import VERBS, cli
+from adapterhub.cli.ending import DEBUG_VARIABLE, EXIT_CODES
+from adapterhub.cli.main import cli
 from adapterhub.cli.output import echo_table, printable
+from adapterhub.cli.verbs import GROUPS, VERBS
+from adapterhub.errors import AdapterHubError, UnavailableError
 from adapterhub.store import Store
 
 
@@ -54,7 +60,20 @@ finally:
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("--version",), ("ls",), ("--no-plugins", "plugins"), ("show", "team/digits:v1"), ("show", "no")],
+    [
+        ("--help",),
+        ("--version",),
+        ("ls",),
+        ("verify",),
+        ("--no-plugins", "plugins"),
+        ("show", "team/digits:v1"),
+        ("show", "no"),
+        ("completion", "bash"),
+        ("config", "show", "--all"),
+        ("diff", "--help"),
+        ("merge", "--help"),
+        ("export", "no", "folder"),
+    ],
 )
 def test_light_verbs_do_not_import_torch(words: tuple[str, ...]) -> None:
     done = run_process(*words, code=WITHOUT_TORCH)
@@ -87,10 +106,6 @@ def test_what_is_no_ref_ends_with_2() -> None:
     assert done.stderr.startswith("error: '../x' is not an adapter reference; accepted:")
 
 
-def test_an_unknown_verb_ends_with_2() -> None:
-    assert run("lss").exit_code == 2
-
-
 def add_verb(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """The verb `fail`, as a plugin gives it, which raises `error`."""
 
@@ -100,10 +115,105 @@ def add_verb(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setitem(vars(cli), "_plugin_verbs", {"fail": click.Command("fail", callback=fail)})
 
 
-def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    add_verb(monkeypatch, ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        cli(["fail"])
+def test_a_bug_is_one_line_that_says_how_to_see_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_verb(monkeypatch, ZeroDivisionError("by\x1b[2Jzero"))
+    failed = run("fail")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert failed.stderr == (
+        "error: internal error: ZeroDivisionError: by\\x1b[2Jzero; --debug or ADAPTERHUB_DEBUG=1 shows where\n"
+    )
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), UnavailableError("no")])
+def test_with_debug_an_error_has_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_verb(monkeypatch, error)
+    monkeypatch.setenv(DEBUG_VARIABLE, "0")
+    assert "Traceback" not in run("fail").stderr
+    shown = run("--debug", "fail")  # sets the variable, which monkeypatch puts back
+    assert shown.stderr.startswith("Traceback (most recent call last)")
+    assert shown.stderr.splitlines()[-1].startswith("error: ")
+    assert shown.exit_code == getattr(error, "exit_code", 1)
+
+
+def test_a_file_that_cannot_be_used_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_verb(monkeypatch, PermissionError(13, "Permission denied", "/etc/shadow"))
+    failed = run("fail")
+    assert (failed.exit_code, failed.stderr) == (1, "error: /etc/shadow: Permission denied\n")
+
+
+def every(kind: type[AdapterHubError]) -> Iterator[type[AdapterHubError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from every(below)
+
+
+def test_every_error_ends_with_a_code_of_the_table() -> None:
+    assert {kind.exit_code for kind in every(AdapterHubError)} == {1, 2, 3, 4, 5, 6, 7}
+    assert set(EXIT_CODES) == {0, 1, 2, 3, 4, 5, 6, 7, 130, 141}
+
+
+def test_what_a_verb_returns_is_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(cli), "_plugin_verbs", {"give": click.Command("give", callback=lambda: 7)})
+    assert run("give").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("ls", "--jsn"), "No such option '--jsn'. Did you mean '--json'? (see adapterhub ls --help)"),
+        (("show",), "Missing argument 'REF' (see adapterhub show --help)"),
+        (("completion", "tcsh"), "SHELL: 'tcsh' is not one of 'bash', 'zsh', 'fish' (see"),
+        (("generate", "--top-k", "x", "hello"), "--top-k: 'x' is not a valid integer (see adapterhub generate --help)"),
+        (("lss",), "no verb 'lss'; did you mean 'ls'? (see adapterhub --help)"),
+        (("srve",), "no verb 'srve'; did you mean 'serve'? (see adapterhub --help)"),
+    ],
+)
+def test_a_wrong_use_is_one_line_with_what_is_near(words: tuple[str, ...], told: str) -> None:
+    refused = run(*words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"error: {told}"), refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTERHUB_GENERATE_TOP_K", "few")
+    refused = run("generate", "hello")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: ADAPTERHUB_GENERATE_TOP_K: 'few' is not a valid integer")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_reader_that_leaves_ends_a_verb_in_silence() -> None:
+    command = [sys.executable, "-m", "adapterhub", "show", "team/digits:v1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 141
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.usefixtures("published")
+def test_a_full_disk_behind_stdout_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "adapterhub", "ls"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_help_lists_the_verbs_under_their_headings() -> None:
+    shown = run("--help").stdout
+    headings = re.findall(r"^(\w+):$", shown, flags=re.MULTILINE)
+    assert headings == ["Options", *(heading for heading, verbs in GROUPS.items() if verbs)]
+    for verb in (*VERBS, "serve"):
+        assert re.search(rf"^  {verb}  +\S", shown, flags=re.MULTILINE), verb
+    assert shown.count("...") == 1  # of the usage; no line is cut to fit
+
+
+def test_a_verb_of_a_stranger_stands_in_the_last_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(cli), "_plugin_verbs", {"greet": click.Command("greet", help="Say hello.")})
+    assert run("--help").stdout.endswith("\nPlugins:\n  greet       Say hello.\n")
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), click.Abort()])
@@ -164,6 +274,15 @@ def test_show_prints_options_measurements_and_files(published: str) -> None:
         assert line in shown
 
 
+def test_show_groups_what_it_prints(published: str) -> None:
+    lines = run("show", "team/digits:v1").stdout.splitlines()
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert heads[:4] == ["adapter", "base", "options", "prompts"]
+    assert heads[4:] == ["training", "evaluations", "files", "history of team/digits:v1"]
+    assert lines[-1].split()[2:] == ["publish", published[7:19]]
+    assert lines[lines.index("base") + 1 :][:2] == ["  id      stub-base", f"  digest  sha256:{'0' * 64}"]
+
+
 def test_show_as_json_holds_the_whole_record(published: str) -> None:
     shown = json.loads(run("show", f"team/digits@{published}", "--json").stdout)
     assert shown["config"] == {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
@@ -191,6 +310,32 @@ def test_on_a_terminal_the_table_shows_text_as_it_is(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     echo_table(["ADAPTER"], [["[red]digits[/red]"]])
     assert "[red]digits[/red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, 2), (44, 4), (20, 3)])
+def test_a_table_is_never_cut(
+    width: int, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, on several, or as a record where the terminal is too narrow for the longest words."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    echo_table(["ADAPTER", "BASES", "SIZE"], [["team/digits:v1", "some-base other-base third-base", "24 bytes"]])
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == lines
+    assert all(word in shown for word in ("team/digits:v1", "some-base", "other-base", "third-base", "24", "bytes"))
+
+
+@pytest.mark.parametrize(("kind", "steered"), [("xterm", True), ("dumb", False)])
+def test_a_dumb_terminal_is_not_steered(kind: str, steered: bool, published: str) -> None:
+    terminal, its_end = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": kind}
+    subprocess.run([sys.executable, "-m", "adapterhub", "ls"], stdout=its_end, env=environment, check=True)
+    os.close(its_end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert published[7:19] in shown
+    assert ("\x1b" in shown) is steered
 
 
 def install(folder: Path, name: str, source: str) -> None:

@@ -76,7 +76,7 @@ def test_every_method_has_a_price(method: str, empty_base: Path) -> None:
         (("-o", "rank=8"), 2, "method lora: unknown option 'rank' (known: alora_invocation_tokens, "),
         (("-o", 'target_modules=["x"]'), 2, "target_modules: 'x' matches no linear module or embedding of Llama"),
         (("-o", "r"), 2, "option: 'r' is not KEY=VALUE"),
-        (("--batch-size", "0"), 2, "plan: batch_size: Input should be greater than or equal to 1 (given: '0')"),
+        (("--batch-size", "0"), 2, "--batch-size: Input should be greater than or equal to 1 (given: '0')"),
         (("--base", "no/such/base"), 3, "no/such/base"),
     ],
 )  # fmt: skip

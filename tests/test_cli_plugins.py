@@ -73,9 +73,9 @@ def test_without_plugins_neither_built_in_methods_nor_serve_are_there() -> None:
 @pytest.mark.parametrize(
     ("words", "variable", "message"),
     [
-        (("--no-plugins", "serve"), None, "The plugin 'serve' gives it, which is switched off by --no-plugins."),
-        (("serve",), "lora", "The plugin 'serve' gives it, which is switched off by ADAPTERHUB_PLUGINS."),
-        (("--no-plugins", "sreve"), None, "Plugins switched off by --no-plugins: serve."),
+        (("--no-plugins", "serve"), None, "the plugin 'serve' gives it, which is switched off by --no-plugins"),
+        (("serve",), "lora", "the plugin 'serve' gives it, which is switched off by ADAPTERHUB_PLUGINS"),
+        (("--no-plugins", "sreve"), None, "plugins switched off by --no-plugins: serve"),
     ],
 )
 def test_a_verb_of_a_plugin_that_is_switched_off_says_so(
@@ -85,11 +85,11 @@ def test_a_verb_of_a_plugin_that_is_switched_off_says_so(
         monkeypatch.setenv(VARIABLE, variable)
     ended = run(*words)
     assert ended.exit_code == 2
-    assert f"No such command {words[-1]!r}. {message}" in ended.stderr
+    assert f"no verb {words[-1]!r}; {message}" in ended.stderr
 
 
 def test_an_unknown_verb_says_nothing_of_plugins_that_are_all_used() -> None:
-    assert run("sreve").stderr.rstrip().endswith("No such command 'sreve'.")
+    assert run("sreve").stderr == "error: no verb 'sreve'; did you mean 'serve'? (see adapterhub --help)\n"
 
 
 def test_help_says_what_no_plugins_leaves_out() -> None:

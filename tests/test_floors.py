@@ -14,6 +14,7 @@ CONTRACT = (
     "unserved",
     "adopted",
     "pattern",
+    "base_name",
     "base_shape",
     "plan",
     "method_training",
@@ -21,6 +22,7 @@ CONTRACT = (
     "select",
     "target_config",
     "prompt_format",
+    "json_object",
     "safetensors_header",
     "adapter",
     "hookspecs",
@@ -28,21 +30,37 @@ CONTRACT = (
 """The single modules of floor 1, in the order they may import each other."""
 
 FLOORS: list[set[str]] = [
-    {"errors", "quiet", "config", "pb", "tasks"},
+    {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
     {"plugins", "store", "scaffold"},
     {"base"},
     {"peft"},
-    {"train", "engine", "client", "imports"},
-    {"estimate", "evaluate", "testing"},
+    {"train", "engine", "client", "imports", "merging", "compare"},
+    {"estimate", "evaluate", "testing", "doctor", "hub"},
     {"demo"},
     {"cli"},
     {"server"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-ORDERED_WITHIN = {"errors": 0, "config": 1, "tasks": 2} | {name: rank for rank, name in enumerate(CONTRACT)}
+ORDERED_WITHIN = {"errors": 0, "config": 1, "settings": 2, "tasks": 3, "new_folder": 4} | {
+    name: rank for rank, name in enumerate(CONTRACT)
+}
 """Single modules of one floor, in the order they may import each other."""
-WITHOUT_TORCH = {"errors", "quiet", "config", "pb", "tasks", "store", "client", "cli", "hookspecs", "scaffold"}
+WITHOUT_TORCH = {
+    "errors",
+    "quiet",
+    "config",
+    "settings",
+    "pb",
+    "tasks",
+    "general_text",
+    "new_folder",
+    "store",
+    "client",
+    "cli",
+    "hookspecs",
+    "scaffold",
+}
 PUBLIC = {"adapterhub", "adapterhub.method", "adapterhub.method_training"}
 """What a plugin may import."""
 

@@ -16,8 +16,19 @@ from conftest import save_random_adapter, save_stub_adapter
 from safetensors.torch import load_file, save_file
 from test_cli import run, run_process
 
-from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, BaseRecord, Provenance
-from adapterhub.base import read_base
+from adapterhub.adapter import (
+    CARD_FILE,
+    CONFIG_FILE,
+    PROVENANCE_FILE,
+    TENSORS_FILE,
+    BaseRecord,
+    Provenance,
+    read_folder,
+)
+from adapterhub.base import base_digest, read_base
+from adapterhub.errors import CorruptAdapterError
+from adapterhub.imports.plain import pieces
+from adapterhub.imports.tokenizer_files import MAX_BYTES
 from adapterhub.store import Store
 
 
@@ -51,7 +62,7 @@ def test_only_an_adapters_own_files_are_kept(folder: Path, tiny_base: Path, tmp_
     (folder / CARD_FILE).write_text("a card")
     done = run("import", str(folder), "team/taken:v1", "--base", str(tiny_base))
     assert done.exit_code == 0, done.output
-    assert done.stderr == f"lora: fits base {tiny_base.name}\n"
+    assert done.stderr == (f"lora: fits base {tiny_base.name}; unverified: which base it was made on is not recorded\n")
     adapter = Store.default().resolve("team/taken:v1")
     assert done.stdout == f"{Store.default().pin('team/taken:v1')}\n"
     assert set(adapter.files) == {CONFIG_FILE, TENSORS_FILE, CARD_FILE}
@@ -231,10 +242,10 @@ def write(name: str, content: bytes) -> Callable[[Path], object]:
 
 
 CORRUPT: dict[str, tuple[Callable[[Path], object], str]] = {
-    "name_twice": (write(CONFIG_FILE, b'{"peft_type": "LORA", "r": 1, "r": 2}'), f"{CONFIG_FILE}: not JSON: a name"),
+    "name_twice": (write(CONFIG_FILE, b'{"peft_type": "LORA", "r": 1, "r": 2}'), f"{CONFIG_FILE}: a name stands twice"),
     "long_config": (write(CONFIG_FILE, b"{}" + b" " * (1 << 20)), f"{CONFIG_FILE}: longer than 1048576 bytes"),
     "long_card": (write(CARD_FILE, b" " * (1 << 20) + b" "), f"{CARD_FILE}: longer than 1048576 bytes"),
-    "deep_config": (write(CONFIG_FILE, b"[" * 200_000), f"{CONFIG_FILE}: not JSON"),
+    "deep_config": (write(CONFIG_FILE, b"[" * 60_000), f"{CONFIG_FILE}: nested more than 32 deep"),
     "nobodys_config": (write(CONFIG_FILE, b"{}"), "no peft_type, and no layout that an installed method can convert"),
     "wrong_record": (write(PROVENANCE_FILE, b'{"method": "lora"}'), f"{PROVENANCE_FILE}: "),
     "unknown_method": (write(CONFIG_FILE, b'{"peft_type": "SOLAR"}'), "no installed method serves peft_type 'SOLAR'"),
@@ -265,18 +276,63 @@ def test_a_store_that_cannot_be_written_is_named(folder: Path, tmp_path: Path, m
     assert (done.exit_code, "store: cannot be written: " in done.stderr) == (6, True), done.output
 
 
-def test_a_tokenizer_that_differs_from_the_bases_is_warned_about_by_name(folder: Path, tiny_base: Path) -> None:
-    tokenizer = json.loads((tiny_base / "tokenizer.json").read_text())
-    tokenizer["model"]["vocab"]["new"] = 258
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<s>"}}))
-    warned = json.loads(run("import", str(folder), "taken", "--base", str(tiny_base), "--json").stdout)["warnings"]
-    assert warned == [
-        f"{folder}/tokenizer.json differs from the base's, which is used",
-        f"{folder}/tokenizer_config.json: its eos_token differs from the base's, which is used",
-        f"{folder}/chat_template.jinja: its chat_template differs from the base's, which is used",
-    ]
+def warnings(folder: Path, base: Path) -> list[str]:
+    """What an import with this base warns of, without the folder's name."""
+    done = run("import", str(folder), "taken", "--base", str(base), "--json")
+    assert done.exit_code == 0, done.output
+    return [warning.removeprefix(f"{folder}/") for warning in json.loads(done.stdout)["warnings"]]
+
+
+def a_large_file(path: Path) -> None:
+    path.touch()
+    os.truncate(path, MAX_BYTES + 1)
+
+
+TEMPLATE = "{{ messages }}"
+TOKENIZERS: dict[str, tuple[str, str | Callable[[Path], object], str]] = {
+    "another_vocabulary": ("tokenizer.json", '{"model": {"vocab": {"new": 258}}}', ""),
+    "merges": ("merges.txt", "a b", ""),
+    "words": ("vocab.txt", "a", ""),
+    "ids": ("vocab.json", '{"a": 1}', ""),
+    "sentencepiece": ("tokenizer.model", "\0", ""),
+    "sentencepiece_too": ("spiece.model", "\0", ""),
+    "added": ("added_tokens.json", '{"<new>": 258}', ""),
+    "special": ("special_tokens_map.json", '{"eos_token": "<s>"}', ""),
+    "no_json": ("tokenizer.json", "tokens", ""),
+    "deep_json": ("tokenizer.json", "[" * 50_000, ""),
+    "link": ("tokenizer.json", lambda path: path.symlink_to("/dev/zero"), ""),
+    "pipe": ("tokenizer.json", os.mkfifo, ""),
+    "folder": ("tokenizer.json", Path.mkdir, ""),
+    "long": ("tokenizer.json", a_large_file, ""),
+    "end": ("tokenizer_config.json", '{"eos_token": {"content": "<s>"}}', ": its eos_token"),
+    "begin": ("tokenizer_config.json", '{"bos_token": "</s>"}', ": its bos_token"),
+    "adds_begin": ("tokenizer_config.json", '{"add_bos_token": true}', ": its add_bos_token"),
+    "no_settings": ("tokenizer_config.json", "{", ""),
+    "long_settings": ("tokenizer_config.json", a_large_file, ""),
+    "template": ("chat_template.jinja", TEMPLATE, ": its chat_template"),
+    "template_link": ("chat_template.jinja", lambda path: path.symlink_to("/etc/passwd"), ": its chat_template"),
+    "template_in_settings": ("tokenizer_config.json", json.dumps({"chat_template": TEMPLATE}), ": its chat_template"),
+    "old_template": ("chat_template.json", json.dumps({"chat_template": TEMPLATE}), ": its chat_template"),
+    "named": ("additional_chat_templates/tools.jinja", TEMPLATE, ": its chat_template 'tools'"),
+    "named_in_settings": (
+        "tokenizer_config.json",
+        json.dumps({"chat_template": [{"name": "tools", "template": TEMPLATE}, 3]}),
+        ": its chat_template 'tools'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_tokenizer_that_differs_from_the_bases_is_warned_about_by_name(
+    folder: Path, tiny_base: Path, kind: str
+) -> None:
+    name, content, what = TOKENIZERS[kind]
+    (folder / name).parent.mkdir(exist_ok=True)
+    if isinstance(content, str):
+        (folder / name).write_text(content)
+    else:
+        content(folder / name)
+    assert warnings(folder, tiny_base) == [f"{name}{what} differs from the base's, which is used"]
 
 
 def test_the_bases_own_tokenizer_is_not_warned_about_however_it_is_laid_out(folder: Path, tiny_base: Path) -> None:
@@ -286,8 +342,7 @@ def test_the_bases_own_tokenizer_is_not_warned_about_however_it_is_laid_out(fold
     template = (tiny_base / "chat_template.jinja").read_text()
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
     (folder / "special_tokens_map.json").write_text("{}")
-    done = run("import", str(folder), "taken", "--base", str(tiny_base), "--json")
-    assert json.loads(done.stdout)["warnings"] == []
+    assert warnings(folder, tiny_base) == []
 
 
 def test_without_a_base_a_tokenizer_is_mentioned(folder: Path) -> None:
@@ -295,6 +350,66 @@ def test_without_a_base_a_tokenizer_is_mentioned(folder: Path) -> None:
     done = run("import", str(folder), "taken")
     assert done.exit_code == 0
     assert f"warning: {folder}/tokenizer.json is not used, the base's is\n" in done.stderr
+
+
+def recorded(folder: Path, base: Path, digest: str) -> None:
+    record = BaseRecord(id=base.name, digest=digest)
+    (folder / PROVENANCE_FILE).write_text(Provenance(method="lora", base=record).model_dump_json())
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one, in which no base has a digest yet."""
+    monkeypatch.setenv("ADAPTERHUB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_record_of_another_base_is_refused_where_the_bases_digest_is_known(folder: Path, tiny_base: Path) -> None:
+    recorded(folder, tiny_base, f"sha256:{'0' * 64}")
+    done = run("import", str(folder), "before", "--base", str(tiny_base), "--json")
+    assert (done.exit_code, json.loads(done.stdout)["verified"]) == (0, False)
+    shutil.rmtree(Store.default().root)
+    base_digest(tiny_base)
+    assert_refused(run("import", str(folder), "taken", "--base", str(tiny_base)), 7, "was made on", "this base is")
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_adapter_that_records_the_base_is_verified(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    recorded(folder, tiny_base, base_digest(tiny_base))
+    done = run("import", str(folder), "taken", "--base", str(tiny_base))
+    assert done.stderr == f"lora: made on base {tiny_base.name}, and fits it\n"
+    shutil.rmtree(tmp_path / "cache")
+    done = run("import", str(folder), "taken", "--base", str(tiny_base))
+    assert done.stderr.endswith("unverified: the base's digest is not known yet\n")
+
+
+def test_more_bytes_of_tensors_than_the_limit_are_refused(folder: Path) -> None:
+    nbytes = read_folder(folder).nbytes
+    done = run("import", str(folder), "taken", "--max-bytes", str(nbytes - 1))
+    assert_refused(done, 7, f"{TENSORS_FILE}: {nbytes} bytes of tensors, over the limit of {nbytes - 1}", "--max-bytes")
+    assert_refused(run("import", str(folder), "taken", "--max-bytes", "lots"), 2, "max_bytes: not a size")
+    assert run("import", str(folder), "taken", "--max-bytes", "1MiB").exit_code == 0
+
+
+def test_a_file_that_grows_while_it_is_copied_is_cut_off(tmp_path: Path) -> None:
+    """Its size was looked at before; nothing is believed of it."""
+    with (tmp_path / "grows").open("wb+") as file:
+        file.write(bytes(100))
+        file.seek(0)
+        with pytest.raises(CorruptAdapterError, match="grows: longer than 99 bytes"):
+            list(pieces(file, tmp_path / "grows", 99))
+
+
+def test_a_folder_of_too_many_files_is_not_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapterhub.imports.plain.MAX_LISTED_FILES", 1)
+    assert_refused(run("import", str(folder), "taken"), 2, f"{folder}: over 1 files")
+
+
+def test_a_refusal_quotes_only_so_much(folder: Path) -> None:
+    (folder / CONFIG_FILE).write_text(json.dumps({"peft_type": "LORA", "lora_magic": "x" * 100_000}))
+    done = run("import", str(folder), "taken")
+    assert_refused(done, 7, "option lora_magic='xxx", "characters more)")
+    assert len(done.stderr) < 5000
 
 
 HELP = """

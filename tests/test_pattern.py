@@ -17,6 +17,8 @@ from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.errors import UnsupportedAdapterError
 from adapterhub.pattern import check_pattern, match_pattern
+from adapterhub.plugins import installed_methods, understand
+from adapterhub.select import by_pattern
 
 CATASTROPHE = r"(.*?.*?)*[0-9]{4}"
 """`re` has not given it up on a module's name after minutes."""
@@ -72,6 +74,24 @@ def test_an_expression_without_end_is_refused_by_name(
 def test_what_regex_would_read_otherwise_or_unroll_for_ever_is_refused(pattern: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
         check_pattern(pattern)
+
+
+def test_expressions_that_are_each_fast_enough_are_refused_together(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand of them may otherwise take minutes, each less than it may alone."""
+    monkeypatch.setattr("adapterhub.pattern.SECONDS_TOGETHER", 0.001)
+    made = read_folder(save_random_adapter(tmp_path, "lora", base.shape))
+    patterns = {f"(together|{number})+": 4 for number in range(1000)}
+    with pytest.raises(UnsupportedAdapterError, match=r"rank_pattern: .*all of them take more than 0\.001 s"):
+        understand(replace(made, config={**made.config, "rank_pattern": patterns}), installed_methods())
+
+
+def test_a_plain_pattern_is_passed_over_only_where_it_cannot_match() -> None:
+    patterns = ["q_proj", "attn.q_proj", "11.self_attn", NAME, NAME.replace("layers", "l.y.rs"), "proj", "q.proj"]
+    for pattern in patterns:
+        expected = re.match(rf"(.*\.)?({pattern})$", NAME) is not None
+        assert by_pattern({pattern: True}, NAME, False) == expected, pattern
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=8).map("".join))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -56,6 +57,8 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         asked, piped = run(*words, "hello"), run(*words, given="hello")
         assert (asked.returncode, asked.stdout) == (0, expected + "\n"), asked.stderr
         assert piped.stdout == asked.stdout
+        whole = json.loads(run(*words, "--json", "hello").stdout)
+        assert (whole["text"], whole["usage"]["generated_tokens"]) == (expected, 12)
         stopped = run(*words, "--stop", expected[5:7], "hello")
         assert stopped.stdout == expected[: expected.index(expected[5:7])] + "\n"
         wrong = run(*words, "--temperature", "11", "hello")
@@ -143,19 +146,19 @@ def test_a_port_in_use_ends_serve_before_the_base_is_looked_for() -> None:
 
 def test_serve_refuses_settings_by_name() -> None:
     for words, named in (
-        (("--port", "70000"), "port"),
-        (("--quantize", "int3"), "quantize"),
-        (("--max-sequences", "0"), "max_sequences"),
+        (("--port", "70000"), "--port: "),
+        (("--quantize", "int3"), "--quantize: "),
+        (("--max-sequences", "0"), "--max-sequences: "),
         (
             ("--adapter-bytes", "lots"),
-            "adapter_bytes: not a size (accepted: such as 512MB, 2GiB, or a number of bytes)",
+            "--adapter-bytes: not a size (accepted: such as 512MB, 2GiB, or a number of bytes)",
         ),
-        (("--host-adapter-bytes", "-1"), "host_adapter_bytes"),
-        (("--step-tokens", "0"), "step_tokens"),
+        (("--host-adapter-bytes", "-1"), "--host-adapter-bytes: "),
+        (("--step-tokens", "0"), "--step-tokens: "),
     ):
         refused = run("serve", "--base", "smollm2-135m", *words)
         assert refused.returncode == 2
-        assert f"serve: {named}" in refused.stderr
+        assert refused.stderr.startswith(f"error: {named}")
 
 
 def test_generate_without_a_server_says_how_to_start_one() -> None:

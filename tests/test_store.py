@@ -21,7 +21,7 @@ from adapterhub.errors import (
     RefError,
     UnsupportedAdapterError,
 )
-from adapterhub.store import AdapterRef, Store
+from adapterhub.store import AdapterRef, Store, Swept, Verified
 from adapterhub.store.manifest import Manifest
 
 
@@ -108,6 +108,8 @@ def test_one_unreadable_adapter_does_not_hide_the_others(store: Store, one: Path
 
 def test_a_new_store_is_empty_and_stays_unmade(store: Store) -> None:
     assert store.list() == ()
+    assert store.gc() == Swept()
+    assert store.verify() == Verified(0, 0, ())
     assert not store.root.exists()
 
 
@@ -222,7 +224,9 @@ def test_a_newer_store_is_refused(store: Store, one: Path) -> None:
     store.publish(one, "digits")
     (store.root / "format_version").chmod(0o644)
     (store.root / "format_version").write_text("2\n")
-    for use in (store.list, partial(store.resolve, "digits"), partial(store.publish, one, "digits")):
+    on_a_tag = (store.resolve, store.history, store.rollback, store.remove, partial(store.publish, one))
+    uses = [partial(use, "digits") for use in on_a_tag]
+    for use in (*uses, store.list, store.labels, store.gc, store.verify, store.reindex):
         with pytest.raises(ConflictError, match="store format '2'"):
             use()
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.errors import BaseNotFoundError, ConfigError, ConflictError, DataError, MethodNotFoundError
+from adapterhub.general_text import GENERAL_TEXT, general_text_digest
 from adapterhub.plugins import installed_methods
 from adapterhub.testing import save_tiny_llama
 from adapterhub.train import TrainConfig, TrainResult, TrainStep, train
@@ -144,11 +145,25 @@ def test_the_record_says_how_it_came_to_be_and_names_no_path(base: BaseModel, da
         "validation_loss_before": result.loss_before,
         "validation_loss_after": result.loss_after,
     }
+    assert record.seeds == {"training": 7}
     assert record.versions.keys() >= {"adapterhub", "peft", "torch", "transformers"}
     assert result.adapter.config["base_model_name_or_path"] == base.record.id
     assert sorted(path.name for path in result.folder.iterdir()) == sorted((CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE))
     for file in (CONFIG_FILE, PROVENANCE_FILE):
         assert str(tmp_path.parent) not in (result.folder / file).read_text()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_record_says_what_general_text_costs_with_and_without_the_adapter(
+    base: BaseModel, data: Path, tmp_path: Path, method: str
+) -> None:
+    record = run(data, tmp_path / "out", base, method).adapter.provenance
+    assert record is not None
+    paragraphs = [base.tokenizer(paragraph)["input_ids"][:128] for paragraph in GENERAL_TEXT]
+    losses = [float(base.model(torch.tensor([ids]), labels=torch.tensor([ids])).loss) for ids in paragraphs]
+    assert record.forgetting["general_loss_base"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+    assert abs(record.forgetting["general_loss_adapter"] - record.forgetting["general_loss_base"]) > 1e-3
+    assert record.data["general_text"] == general_text_digest()
 
 
 def test_every_step_is_reported_and_tokens_are_counted_without_pads(

@@ -82,5 +82,5 @@ def test_the_page_does_what_it_says(tiny_base: Path, tmp_path: Path, commands: P
     done = subprocess.run(words, cwd=workshop, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^bitfit +adapterhub-bitfit 0\.1\.0 .* ok$", done.stdout, re.MULTILINE)
-    assert re.search(r"^method +bitfit$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +method +bitfit\b", done.stdout, re.MULTILINE)
     assert "scaling" in done.stdout

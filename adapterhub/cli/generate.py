@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub.cli.output import printable
-from adapterhub.client import DEFAULT_ADDRESS, Client, FormatKind
+from adapterhub.cli.output import echo_json, printable
+from adapterhub.cli.server import Server, server_options
+
+if TYPE_CHECKING:
+    from adapterhub.client import FormatKind
+
+EXAMPLE = """\
+adapterhub generate --adapter team/orders "2 pizzas and a coke"
+adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"""
 
 
 @click.command("generate")
 @click.argument("prompt", default="-")
 @click.option("--adapter", default="", metavar="REF", help="[namespace/]name[:tag][@sha256:...]; without it, the base.")
-@click.option("--address", default=DEFAULT_ADDRESS, show_default=True, metavar="HOST:PORT", help="The server.")
+@server_options
+@click.option("--task", default="", metavar="TASK", help="Let the task's route pick the adapter.")
+@click.option("--route-key", default="", metavar="KEY", help="The same key gets the same one of a route's targets.")
 @click.option("--format", "kind", type=click.Choice(["raw", "chat"]), help="Instead of the adapter's recorded format.")
 @click.option("--system", "system_prompt", metavar="TEXT", help="The system turn of a chat.")
 @click.option("--max-new-tokens", type=int, help="The most tokens to generate.")
@@ -24,15 +33,39 @@ from adapterhub.client import DEFAULT_ADDRESS, Client, FormatKind
 @click.option("--seed", type=int, help="The same request with the same seed draws the same tokens.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, default=None, help="Go on past the end-of-sequence token.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, once it has ended.")
 def command(
-    prompt: str, adapter: str, address: str, kind: FormatKind | None, system_prompt: str | None, **sampling: Any
+    prompt: str,
+    adapter: str,
+    server: Server,
+    task: str,
+    route_key: str,
+    kind: FormatKind | None,
+    system_prompt: str | None,
+    as_json: bool,
+    **sampling: Any,
 ) -> None:
-    """Generate from PROMPT, as text comes; without PROMPT, or with '-', from standard input."""
+    """Generate from PROMPT, as text comes.
+
+    Without PROMPT, or with '-', from standard input.
+    """
     text = sys.stdin.read() if prompt == "-" else prompt
     given = {name: value for name, value in sampling.items() if value not in (None, ())}
-    with Client(address) as client:
-        pieces = client.generate_stream(text, adapter=adapter, kind=kind, system_prompt=system_prompt, **given)
-        for piece in pieces:
+    asked = {
+        "adapter": adapter,
+        "task": task,
+        "route_key": route_key,
+        "kind": kind,
+        "system_prompt": system_prompt,
+        **given,
+    }
+    with server.client() as client:
+        if as_json:
+            answer = client.generate(text, **asked)
+            told = {name: getattr(answer, name)._asdict() for name in ("usage", "route", "timings")}
+            echo_json(answer._asdict() | told)
+            return
+        for piece in client.generate_stream(text, **asked):
             click.echo(_shown(piece.text), nl=False)
     click.echo()
 

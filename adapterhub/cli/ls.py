@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
-from adapterhub.cli.output import echo_json, echo_table, printable
+from adapterhub.cli.output import echo_json, echo_table, printable, short_digest
 from adapterhub.store import Store, StoredAdapter
 
 EXAMPLE = """\
@@ -17,6 +17,11 @@ adapterhub ls
 adapterhub ls 'team/*' --method lora --base smollm2-135m
 adapterhub ls --tag old -q"""
 HEADER = ("ADAPTER", "METHOD", "BASE", "PARAMETERS", "SIZE", "CREATED", "DIGEST")
+
+
+EXAMPLE = """\
+adapterhub ls
+adapterhub ls --json"""
 
 
 @click.command("ls")
@@ -69,7 +74,7 @@ def summary(stored: StoredAdapter) -> dict[str, Any]:
 
 
 def _row(stored: StoredAdapter) -> tuple[str, ...]:
-    digest = stored.ref.digest.removeprefix("sha256:")[:12]
+    digest = short_digest(stored.ref.digest)
     if stored.error:
         return (stored.ref.label, "unreadable", "", "", "", "", digest)
     base = stored.base if stored.base_digest else f"{stored.base} (unverified)".lstrip()

@@ -10,16 +10,19 @@ from adapterhub.cli.output import echo_json, echo_table
 from adapterhub.method import Method
 from adapterhub.plugins import Methods, installed_methods
 
+EXAMPLE = "adapterhub methods"
 HEADER = ("METHOD", "PEFT TYPE", "SITES", "TRAINED", "SERVED ON", "PATH")
 
 
 @click.command("methods")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """List the methods: kind of site, whether they train here, the bases they are served on.
+    """List the methods, and what each is served on.
 
-    PATH is `fused` for a method whose rows a core op computes, `generic` for one that computes them by
-    its own functions or by PEFT's layers. Adapters of the types listed last are refused, with the reason.
+    With the kinds of site they act at, whether they train here, and the bases they are served on.
+    PEFT TYPE is told where it is not the name. PATH is `fused` for a method whose rows a core op computes,
+    `generic` for one that computes them by its own functions or by PEFT's layers. Adapters of the types listed
+    last are refused, with the reason.
     """
     methods = installed_methods()
     found = _summaries(methods)
@@ -64,5 +67,6 @@ def _row(summary: dict[str, Any]) -> tuple[str, ...]:
     trained = "yes" if summary["trained"] else "no"
     if "preset_of" in summary:
         trained = f"{summary['preset_of']}, on {summary['trained_on'] or 'any base'}"
-    served_on = ", ".join(summary["served_on"])
-    return (summary["name"], summary["peft_type"], ", ".join(summary["sites"]), trained, served_on, summary["path"])
+    peft_type = "" if summary["peft_type"] == summary["name"].upper() else summary["peft_type"]
+    served_on = " ".join(summary["served_on"])
+    return (summary["name"], peft_type, " ".join(summary["sites"]), trained, served_on, summary["path"])

@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+from rich.cells import cell_len
+
+GAP = 2
+"""Blanks between the columns of a table."""
 
 
 def printable(text: str) -> str:
@@ -20,8 +24,22 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def echo_lines(lines: Iterable[str]) -> None:
+    """One thing a line, for other programs."""
+    for line in lines:
+        click.echo(printable(line))
+
+
+def short_digest(digest: str) -> str:
+    """Enough of a digest to tell it from others by eye."""
+    return digest.removeprefix("sha256:")[:12]
+
+
 def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A rich table on a terminal, else aligned columns."""
+    """A rich table on a terminal, else aligned columns.
+
+    On a terminal too narrow for the longest words of all columns, each row is a record of its own instead.
+    """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _echo_rich(header, cells)
@@ -32,15 +50,38 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _echo_rich(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _echo_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*header, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    if widths := _fitting(header, rows, console.width):
+        table = Table(box=None, pad_edge=False)
+        for column, width in zip(header, widths, strict=True):
+            table.add_column(column, width=width)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+        return
+    for name, *values in rows:
+        click.echo(name)
+        echo_record(dict(zip(header[1:], values, strict=True)), indent="  ")
+
+
+def _fitting(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Widths of columns that fit in `width` with words unbroken and first cells in one line; none when nothing fits."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    least[0] = widths[0]
+    room = width - GAP * (len(header) - 1)
+    if sum(least) > room:
+        return []
+    while sum(widths) > room:  # the widest of those that can give way
+        widest = max((size, index) for index, size in enumerate(widths) if size > least[index])[1]
+        widths[widest] -= 1
+    return widths
 
 
 def echo_record(record: Mapping[str, Any], indent: str = "") -> None:

@@ -7,24 +7,26 @@ from dataclasses import asdict
 import click
 from rich.filesize import decimal
 
+from adapterhub.cli.config_flags import config_flags, given
 from adapterhub.cli.output import echo_json, echo_record, echo_table
-from adapterhub.cli.train import given, settings
+from adapterhub.cli.train import parse_options
 from adapterhub.estimate import Estimate, EstimateConfig, Training
 
-TRAINING = ("TRAINING", "BASE", "WEIGHTS", "ADAPTER", "GRADIENTS", "OPTIMIZER", "ACTIVATIONS", "LOGITS", "PEAK")
+TRAINING = ("TRAINING", "BASE", "WEIGHTS", "ADAPTER", "GRADS", "OPTIM.", "ACTIV.", "LOGITS", "PEAK")
+EXAMPLE = "adapterhub plan --base smollm2-135m --method lora -o r=16 --batch-size 4"
 SERVING = ("SERVED ON", "ONE ADAPTER", "IN A GIB")
 
 
 @click.command("plan")
-@settings(EstimateConfig)
+@config_flags(EstimateConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool, options: tuple[str, ...], **values: str | None) -> None:
-    """Tell what an adapter would cost to train and to serve. No weight is read.
+    """Tell what an adapter would cost to train and to serve.
 
-    Sizes of tensors are exact. Activations, logits and peaks of memory are estimates, for examples that
-    are all of --max-length; "+ checkpoints" is the same with gradient checkpoints.
+    No weight is read. Sizes of tensors are exact. Activations, logits and peaks of memory are estimates, for
+    examples that are all of --max-length; "+ checkpoints" is the same with gradient checkpoints.
     """
-    config = EstimateConfig.load(given(values, options), where="plan")
+    config = EstimateConfig.load(given(values) | {"options": parse_options(options)}, where="plan")
 
     from adapterhub.estimate import estimate
 

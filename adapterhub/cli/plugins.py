@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 
-from adapterhub.cli.main import VERBS
 from adapterhub.cli.output import echo_json, echo_table
+from adapterhub.cli.verbs import VERBS
 from adapterhub.plugins import (
     COMMANDS_GROUP,
-    VARIABLE,
     PluginStatus,
     find,
     installed_methods,
@@ -19,6 +18,9 @@ from adapterhub.plugins import (
     peft_types,
 )
 
+EXAMPLE = """\
+adapterhub plugins
+adapterhub plugins new my_method --into ."""
 HEADER = ("PLUGIN", "FROM", "HOOKS", "GIVES", "STATUS")
 
 
@@ -43,12 +45,14 @@ def command(ctx: click.Context, as_json: bool) -> None:
         echo_table(HEADER, [_row(plugin) for plugin in plugins])
     else:
         click.echo("no plugins", err=True)
-    if off := sorted({*methods.switched_off, *find(COMMANDS_GROUP).switched_off}):
-        click.echo(f"switched off by {VARIABLE}: {', '.join(off)}", err=True)
+    commands = find(COMMANDS_GROUP)
+    if off := sorted({*methods.switched_off, *commands.switched_off}):
+        click.echo(f"switched off by {commands.by}: {', '.join(off)}", err=True)
 
 
 def _row(plugin: PluginStatus) -> tuple[str, ...]:
-    gives = [f"method {name}" for name in plugin.methods] + [f"verb {name}" for name in plugin.verbs]
+    given = {"method": plugin.methods, "verb": plugin.verbs}
+    gives = [f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in given.items() if names]
     return (
         plugin.name,
         f"{plugin.distribution} {plugin.version}",

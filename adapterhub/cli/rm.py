@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adapterhub.cli.ask import YES, ask
+from adapterhub.cli.confirm import confirm, yes_option
 from adapterhub.cli.output import echo_json
 from adapterhub.errors import CorruptAdapterError
 from adapterhub.store import AdapterRef, Store
@@ -15,7 +15,7 @@ EXAMPLE = "adapterhub rm team/digits:old --yes"
 @click.command("rm")
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @click.option("--all-tags", is_flag=True, help="Every tag of the names given, not `latest` or the one named.")
-@YES
+@yes_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print references alone.")
 def command(refs: tuple[str, ...], all_tags: bool, yes: bool, as_json: bool, quiet: bool) -> None:
@@ -26,7 +26,7 @@ def command(refs: tuple[str, ...], all_tags: bool, yes: bool, as_json: bool, qui
     """
     store = Store.default()
     chosen = list(dict.fromkeys(ref for text in refs for ref in _chosen(store, text, all_tags)))
-    ask(f"Remove {', '.join(ref.label for ref in chosen)}?", yes=yes)
+    confirm(f"Remove {', '.join(ref.label for ref in chosen)}?", yes=yes)
     removed = []
     for ref in chosen:
         removed.append(store.remove(ref))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterhub.cli.config_flags import config_flags, given
 from adapterhub.cli.output import echo_json
 from adapterhub.cli.progress import step_progress
-from adapterhub.config import Config
 from adapterhub.errors import AdapterHubError, ConfigError, RefError
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
@@ -21,46 +21,21 @@ from adapterhub.train.config import TrainConfig
 if TYPE_CHECKING:
     from adapterhub.train import TrainResult
 
-FLAGS = {"quantization": "--quantize"}
-"""Settings whose flag is not their name."""
-
-Command = Callable[..., None]
-
-
-def settings(config: type[Config]) -> Callable[[Command], Command]:
-    """Adds a flag for every field of `config` but `options`; values are checked there."""
-
-    def add(command: Command) -> Command:
-        for name, field in reversed(config.model_fields.items()):
-            if name != "options":
-                flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-                default = None if field.is_required() or field.default is None else str(field.default)
-                command = click.option(
-                    flag,
-                    name,
-                    required=field.is_required(),
-                    metavar="VALUE",
-                    default=default,
-                    show_default=True,
-                    help=field.description,
-                )(command)
-        return click.option(
-            "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the method."
-        )(command)
-
-    return add
+EXAMPLE = """\
+adapterhub train --name team/orders --base smollm2-135m --data orders.jsonl -o r=16 -o lora_alpha=32
+adapterhub train --name team/orders:4bit --base smollm2-135m --data orders.jsonl --method qlora --max-steps 200"""
 
 
 @click.command("train")
 @click.option("--name", "ref", required=True, metavar="REF", help="Publish as [namespace/]name[:tag].")
-@settings(TrainConfig)
+@config_flags(TrainConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(ref: str, options: tuple[str, ...], as_json: bool, **values: str | None) -> None:
     """Train an adapter on a frozen base and publish it to the store.
 
     The data are lines of {"prompt": ..., "completion": ...}. An option's value may be JSON.
     """
-    config = TrainConfig.load(given(values, options), where="train")
+    config = TrainConfig.load(given(values) | {"options": parse_options(options)}, where="train")
     if AdapterRef.parse(ref).digest:
         raise RefError(f"{ref}: a digest follows from the content; publish under name[:tag]", field="name")
 
@@ -75,11 +50,6 @@ def command(ref: str, options: tuple[str, ...], as_json: bool, **values: str | N
         raise
     published = _publish(folder, ref)
     _report(published, result, as_json)
-
-
-def given(values: Mapping[str, str | None], options: Iterable[str]) -> dict[str, Any]:
-    """What the flags of `settings` say, for a config to check."""
-    return {name: value for name, value in values.items() if value is not None} | {"options": parse_options(options)}
 
 
 def parse_options(words: Iterable[str]) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from adapterhub.client.answers import (
     TokenLogprobs,
     Usage,
 )
-from adapterhub.client.client import DEFAULT_ADDRESS, Client
+from adapterhub.client.client import Client
 from adapterhub.client.connection import Tls
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route, RouteRule, RouteTarget
+from adapterhub.settings import DEFAULT_ADDRESS
 
 __all__ = [
     "DEFAULT_ADDRESS",

@@ -27,8 +27,7 @@ from adapterhub.pb.v1 import (
     server_pb2,
     server_pb2_grpc,
 )
-
-DEFAULT_ADDRESS = "127.0.0.1:50151"
+from adapterhub.settings import DEFAULT_ADDRESS
 
 
 class Client:

@@ -17,7 +17,6 @@ from torch import Tensor
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.errors import (
-    BaseMismatchError,
     InvalidInputError,
     PluginError,
     UnsupportedAdapterError,
@@ -133,7 +132,7 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
             f"{', '.join(sorted(method.served_on))}, this one is {base.quantization}"
         )
     plan = fit(adapter, method, config, base.shape, base=base.record.id)
-    _check_base(adapter, base)
+    adapter.check_base(base.record)
     with refusing(adapter):
         bound = bind_sites(method, config, plan, tensors, base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
@@ -244,12 +243,3 @@ def _placed(tensor: Tensor, site: Site, base: Ground) -> Tensor:
     if not site.replaces:
         dtype = torch.promote_types(dtype, base.row_dtype)
     return tensor.to(device=base.device, dtype=dtype)
-
-
-def _check_base(adapter: Adapter, base: BaseModel) -> None:
-    made_on = adapter.base
-    if made_on is not None and made_on.digest != base.record.digest:
-        raise BaseMismatchError(
-            f"{adapter.name} was made on {made_on.id} ({made_on.digest[:19]}), "
-            f"this base is {base.record.id} ({base.record.digest[:19]})"
-        )

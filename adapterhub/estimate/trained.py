@@ -13,8 +13,8 @@ from torch import nn
 from adapterhub.base import EmptyBase, load_tokenizer
 from adapterhub.method import Plan
 from adapterhub.peft import peft_config
+from adapterhub.peft.quiet_peft import quiet_peft
 from adapterhub.plugins import blamed_on
-from adapterhub.train.attach import quiet_peft
 from adapterhub.train.choice import Choice
 
 FP32 = 4

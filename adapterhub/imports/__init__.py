@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub.imports.choose import choose
 from adapterhub.imports.imported import Imported
+from adapterhub.imports.limits import Limits
 
 if TYPE_CHECKING:
     from adapterhub.imports.run import import_adapter
 
-__all__ = ["Imported", "choose", "import_adapter"]
+__all__ = ["Imported", "Limits", "choose", "import_adapter"]
 
 
 def __getattr__(name: str) -> Any:

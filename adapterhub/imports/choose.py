@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adapterhub.adapter import CONFIG_FILE, MAX_LISTED
 from adapterhub.errors import AdapterNotFoundError, CorruptAdapterError, InvalidInputError
-from adapterhub.imports.stage import reading
+from adapterhub.imports.plain import listing, reading
 
 ROOT = "default"
 """The name of an adapter in the folder itself."""
@@ -57,7 +57,7 @@ def _choose(folder: Path, subfolder: str | None, adapter: str | None) -> Path:
 def _found(folder: Path) -> dict[str, Path]:
     """The adapters of a folder by name, its own first."""
     own = {ROOT: folder} if os.path.lexists(folder / CONFIG_FILE) else {}
-    below = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()}
+    below = {entry.name: folder / entry.name for entry in listing(folder) if entry.is_dir(follow_symlinks=False)}
     return own | {name: path for name, path in below.items() if name not in own and os.path.lexists(path / CONFIG_FILE)}
 
 

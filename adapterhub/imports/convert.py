@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import Any
 from safetensors.torch import save_file
 
 from adapterhub import __version__
-from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, Provenance, read_tensors
+from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, Provenance, read_tensors, write_json
 from adapterhub.adopted import Adopted
 from adapterhub.errors import CorruptAdapterError, UnsupportedAdapterError
-from adapterhub.imports.stage import stage
+from adapterhub.imports.stage import stage_tensors
 from adapterhub.imports.weights import refuse_other_weights
 from adapterhub.method import Method
 from adapterhub.plugins import Methods, blamed_on
 from adapterhub.safetensors_header import read_header
 
 
-def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Methods) -> None:
+def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Methods, *, max_bytes: int) -> None:
     """Write to `into` what the adapter in `source` is here; `values` is its config, copied to `into` already.
 
     Neither its base nor its prompt format is recorded: nothing in its files says for certain what they were.
@@ -33,7 +32,7 @@ def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Method
         if os.path.lexists(source / name):
             raise UnsupportedAdapterError(f"{source / name}: {reason}")
     theirs = into / adopted.tensors_file
-    if not stage(source / theirs.name, into):
+    if not stage_tensors(source / theirs.name, into, limit=max_bytes):
         refuse_other_weights(source, theirs.name)
         raise CorruptAdapterError(f"{source}: no {theirs.name}")
     files = {path.name: _digest(path) for path in (into / CONFIG_FILE, theirs)}
@@ -43,7 +42,7 @@ def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Method
     with blamed_on(method):
         save_file(adopted.convert(tensors), into / TENSORS_FILE, metadata={"format": "pt"})
     options = {"peft_type": method.peft_type, "task_type": "CAUSAL_LM", **adopted.options}
-    _write_json(into / CONFIG_FILE, options)
+    write_json(into / CONFIG_FILE, options)
     provenance = Provenance(
         method=method.name,
         quantization="",
@@ -51,7 +50,7 @@ def convert(source: Path, values: Mapping[str, Any], into: Path, methods: Method
         versions={"adapterhub": __version__},
         converted_from={**adopted.source, "files": files},
     )
-    _write_json(into / PROVENANCE_FILE, provenance.model_dump())
+    write_json(into / PROVENANCE_FILE, provenance.model_dump())
 
 
 def _adopt(values: Mapping[str, Any], methods: Methods, *, where: str) -> tuple[Method[Any], Adopted]:
@@ -66,7 +65,3 @@ def _adopt(values: Mapping[str, Any], methods: Methods, *, where: str) -> tuple[
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

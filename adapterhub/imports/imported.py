@@ -15,5 +15,7 @@ class Imported(NamedTuple):
     """The name of the method that serves it."""
     base: str
     """The base it was checked against, as BaseRecord's `id`; empty when there was none."""
+    verified: bool
+    """It records that base's digest; else it is unverified, also when every tensor fits."""
     warnings: tuple[str, ...]
     """What it brought and will not be used, by name."""

@@ -19,7 +19,7 @@ def load_commands(
 ) -> tuple[list[click.Command], list[PluginStatus]]:
     """The verbs, and how each plugin fared; `taken` verbs are refused.
 
-    Raises ConfigError when ADAPTERHUB_PLUGINS names a plugin that is not installed.
+    Raises ConfigError when the settings name a plugin that is not installed.
     """
     commands: list[click.Command] = []
     statuses = []

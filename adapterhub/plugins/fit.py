@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from adapterhub.adapter import Adapter
 from adapterhub.errors import UnsupportedAdapterError
 from adapterhub.method import BaseShape, Method, MethodConfig, Plan
+from adapterhub.pattern import limited_together
 from adapterhub.plugins.blame import blamed_on, refusing
 from adapterhub.plugins.methods import Methods
 
@@ -24,7 +25,7 @@ def understand(adapter: Adapter, methods: Methods) -> Understood:
         raise UnsupportedAdapterError(f"{adapter.name}: task_type {task!r}; served: CAUSAL_LM")
     with refusing(adapter):
         method = methods.for_peft_type(adapter.peft_type)
-        with blamed_on(method):
+        with blamed_on(method), limited_together():
             return Understood(method, method.Config.from_peft(adapter.config, where="its config"))
 
 
@@ -34,7 +35,7 @@ def fit(adapter: Adapter, method: Method[Any], config: MethodConfig, shape: Base
     Raises UnsupportedAdapterError for options that name what the base does not have, and
     BaseMismatchError listing the tensors that differ.
     """
-    with refusing(adapter), blamed_on(method):
+    with refusing(adapter), blamed_on(method), limited_together():
         plan = method.plan(config, shape)
     adapter.check_plan(plan, base=base)
     return plan

@@ -1,19 +1,19 @@
-"""Which installed plugins are used: all, or those that `ADAPTERHUB_PLUGINS` names."""
+"""Which installed plugins are used: all, or those that the setting `plugins` names."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from adapterhub.errors import ConfigError, did_you_mean
+from adapterhub.settings import effective, variable
 
 GROUP = "adapterhub"
 """Entry points of methods and the rest; loaded when a verb needs them."""
 COMMANDS_GROUP = "adapterhub.commands"
 """Entry points of verbs; these modules import without torch."""
-VARIABLE = "ADAPTERHUB_PLUGINS"
+VARIABLE = variable("plugins")
 """Names of plugins with commas between: only these are used, and none when it is empty; unset, all are."""
 OWN = "adapterhub"
 """The project's own distribution."""
@@ -26,24 +26,28 @@ class Found:
     used: tuple[EntryPoint, ...]
     """In the order they are loaded in."""
     switched_off: tuple[str, ...] = ()
+    by: str = ""
+    """The variable, or the file and key, that switched these off."""
 
 
 def find(group: str) -> Found:
-    """The plugins of one group. Raises ConfigError when the variable names one that is not installed."""
+    """The plugins of one group. Raises ConfigError when the settings name one that is not installed."""
     points = tuple(entry_points(group=group))
-    if (value := os.environ.get(VARIABLE)) is None:
+    settings, origins = effective()
+    if settings.plugins is None:
         return Found(in_order(points))
-    wanted = {name.strip() for name in value.split(",") if name.strip()}
+    wanted, where = set(settings.plugins), origins["plugins"]
     installed = {point.name for each in (GROUP, COMMANDS_GROUP) for point in entry_points(group=each)}
     if unknown := sorted(wanted - installed):
         there = ", ".join(sorted(installed)) or "none"
         raise ConfigError(
-            f"{VARIABLE}: no plugin {unknown[0]!r}{did_you_mean(unknown[0], installed)} (installed: {there})",
+            f"{where}: no plugin {unknown[0]!r}{did_you_mean(unknown[0], installed)} (installed: {there})",
             field=VARIABLE,
         )
     return Found(
         in_order(point for point in points if point.name in wanted),
         tuple(sorted({point.name for point in points} - wanted)),
+        where,
     )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from adapterhub.errors import MethodNotFoundError, UnsupportedAdapterError, did_you_mean
 from adapterhub.method import Method
-from adapterhub.plugins.found import GROUP, VARIABLE, distribution, find, in_order
+from adapterhub.plugins.found import GROUP, distribution, find, in_order
 from adapterhub.plugins.load import load
 from adapterhub.plugins.peft_types import peft_types
 from adapterhub.plugins.plugin_status import PluginStatus
 from adapterhub.preset import TrainPreset
+from adapterhub.settings import effective
 from adapterhub.unserved import Unserved
 
 Registered = Method[Any] | TrainPreset | Unserved
@@ -32,7 +32,9 @@ class Methods:
     unserved: Mapping[str, Unserved] = field(default_factory=dict)
     """By their peft_type: known, and refused with a reason."""
     switched_off: tuple[str, ...] = ()
-    """Installed plugins that ADAPTERHUB_PLUGINS does not name."""
+    """Installed plugins that the settings do not name."""
+    switched_off_by: str = ""
+    """The variable, or the file and key, that did it."""
 
     def get(self, name: str) -> Method[Any]:
         """The method of that name. Raises MethodNotFoundError listing the known ones."""
@@ -67,25 +69,25 @@ class Methods:
         broken = [f"{plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error]
         reasons = [f"; broken plugins: {'; '.join(broken)}"] if broken else []
         if self.switched_off:
-            reasons.append(f"; switched off by {VARIABLE}: {', '.join(self.switched_off)}")
+            reasons.append(f"; switched off by {self.switched_off_by}: {', '.join(self.switched_off)}")
         return "".join(reasons)
 
 
 def installed_methods() -> Methods:
     """The methods of the installed plugins that are used, loaded once per process.
 
-    Raises ConfigError when ADAPTERHUB_PLUGINS names a plugin that is not installed.
+    Raises ConfigError when the settings name a plugin that is not installed.
     """
-    return _installed(os.environ.get(VARIABLE))
+    return _installed(effective().settings.plugins)
 
 
 @cache
-def _installed(variable: str | None) -> Methods:
+def _installed(wanted: tuple[str, ...] | None) -> Methods:
     found = find(GROUP)
-    return load_methods(found.used, switched_off=found.switched_off)
+    return replace(load_methods(found.used), switched_off=found.switched_off, switched_off_by=found.by)
 
 
-def load_methods(found: Iterable[EntryPoint], *, switched_off: tuple[str, ...] = ()) -> Methods:
+def load_methods(found: Iterable[EntryPoint]) -> Methods:
     """Load plugins from entry points and collect the methods they register."""
     by_name: dict[str, Method[Any]] = {}
     presets: dict[str, TrainPreset] = {}
@@ -106,7 +108,7 @@ def load_methods(found: Iterable[EntryPoint], *, switched_off: tuple[str, ...] =
         unserved.update((found.peft_type, found) for found in registered.values() if isinstance(found, Unserved))
         given = tuple(name for name, found in registered.items() if not isinstance(found, Unserved))
         statuses.append(PluginStatus(point.name, *distribution(point), loaded.hooks, methods=given, error=loaded.error))
-    return Methods(by_name, tuple(statuses), presets, unserved, switched_off)
+    return Methods(by_name, tuple(statuses), presets, unserved)
 
 
 def _refuse_taken(found: Registered, taken: Mapping[str, Registered]) -> None:

@@ -29,8 +29,8 @@ class Blobs:
         """Where the blob of `digest` is, or would be."""
         return self._folder / digest.removeprefix("sha256:")
 
-    def put(self, content: bytes) -> bool:
-        """Keep `content`; whether it was new.
+    def put(self, content: bytes) -> None:
+        """Keep `content`.
 
         A blob that is there and right is not written again, but is as young as a new one, so that no sweep
         takes it for forgotten; a damaged one is mended. Raises UnavailableError when the disk does not take it.
@@ -43,10 +43,9 @@ class Blobs:
             self.verify(blob.digest)
         except (OSError, CorruptAdapterError):
             write_durably(path, content)
-            return True
+            return
         with writing(path, 0):
             sync_folder(self._folder)  # another process may have written it just now
-        return False
 
     def has(self, digest: str) -> bool:
         """Whether there is a blob of `digest`. Raises CorruptAdapterError for a link in its place."""

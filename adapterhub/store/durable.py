@@ -76,7 +76,7 @@ def writing(path: Path, nbytes: int) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            needed = f"needs {nbytes:,} bytes more; free some (`adapterhub gc`)"
+            needed = f"needs {f'{nbytes:,} bytes' if nbytes else 'room'}; free some (`adapterhub gc`)"
         elif error.errno in _NOT_WRITABLE:
             needed = "needs a folder that can be written to"
         else:

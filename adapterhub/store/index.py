@@ -57,14 +57,14 @@ class Index:
     def read(self) -> dict[str, Summary]:
         """All rows by digest; none when there is no index, or one that cannot be used."""
         try:
-            if plain_size(self._path) is None:
+            if not plain_size(self._path):
                 return {}
             with closing(sqlite3.connect(":memory:")) as database:
                 database.deserialize(self._path.read_bytes())
                 if database.execute("PRAGMA user_version").fetchone() != (SCHEMA,):
                     return {}
                 rows = database.execute("SELECT digest, summary, sizes FROM adapters").fetchall()
-                return {digest: Summary(json.loads(values), json.loads(sizes)) for digest, values, sizes in rows}
+                return {digest: _summary(values, sizes) for digest, values, sizes in rows}
         except (OSError, sqlite3.Error, CorruptAdapterError, ValueError, TypeError):
             return {}
 
@@ -80,3 +80,11 @@ class Index:
             database.commit()
             content = database.serialize()
         write_durably(self._path, content, mode=0o644)
+
+
+def _summary(values: str, sizes: str) -> Summary:
+    """Raises ValueError or TypeError for what is no row of ours."""
+    summary = Summary(json.loads(values), json.loads(sizes))
+    if set(summary.values) != set(_FIELDS) or not isinstance(summary.sizes, dict):
+        raise ValueError
+    return summary

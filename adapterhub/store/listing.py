@@ -43,18 +43,29 @@ class Listing:
         listed: list[StoredAdapter] = []
         held: dict[str, Summary] = {}
         for ref in self._refs:
-            try:
-                if not (digest := self._refs.read(ref)):
-                    continue  # removed meanwhile
-                ref = replace(ref, digest=digest)
-                summary = held.get(digest) or known.get(digest) or self._summary(digest)
-                for blob, size in summary.sizes.items():
-                    self._blobs.check_size(blob, size)
-                held[digest] = summary
-                listed.append(summary.of_tag(ref))
-            except IntegrityError as error:
-                listed.append(StoredAdapter(ref, error=str(error)))
+            if line := self._line(ref, known, held):
+                listed.append(line)
         return tuple(listed), held
+
+    def _line(self, ref: AdapterRef, known: Mapping[str, Summary], held: dict[str, Summary]) -> StoredAdapter | None:
+        """One tag, added to `held` when it can be read; None when it was removed meanwhile."""
+        try:
+            digest = self._refs.read(ref)
+        except IntegrityError as error:
+            return StoredAdapter(ref, error=str(error))
+        if not digest:
+            return None
+        pinned = replace(ref, digest=digest)
+        try:
+            summary = held.get(digest) or known.get(digest) or self._summary(digest)
+            for blob, size in summary.sizes.items():
+                self._blobs.check_size(blob, size)
+        except (IntegrityError, FileNotFoundError) as error:
+            if self._refs.read(ref) != digest:  # it moved on, and a sweep took what it held
+                return self._line(ref, known, held)
+            return StoredAdapter(pinned, error=str(error))
+        held[digest] = summary
+        return summary.of_tag(pinned)
 
     def _summary(self, digest: str) -> Summary:
         """From the adapter's headers. Raises IntegrityError."""

@@ -60,7 +60,9 @@ class Manifest(Config):
         except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
             raise CorruptAdapterError(f"{where}: not the manifest of an adapter") from None
         if version != FORMAT_VERSION:
-            raise UnsupportedAdapterError(f"{where}: manifest format {version!r}; accepted: {FORMAT_VERSION}")
+            raise UnsupportedAdapterError(
+                f"{where}: manifest format {version!r}; this version reads up to {FORMAT_VERSION}: upgrade adapterhub"
+            )
         try:
             return cls.load(values, where=where)
         except ConfigError as error:

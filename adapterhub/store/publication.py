@@ -54,5 +54,7 @@ class Publication:
             sweep(self._blobs, marked, self._new, grace=0, dry_run=False)
 
     def _put(self, content: bytes) -> None:
-        if self._blobs.put(content):
-            self._new.append(Blob.of(content).digest)
+        digest = Blob.of(content).digest
+        if not self._blobs.has(digest):
+            self._new.append(digest)
+        self._blobs.put(content)

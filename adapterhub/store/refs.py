@@ -6,6 +6,7 @@ the process that took it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -70,20 +71,22 @@ class Refs:
         raise CorruptAdapterError(f"{path}: holds no digest")
 
     def move(self, ref: AdapterRef, *, expected: str | None, action: str, source: str = "", commit: str = "") -> str:
-        """Under the lock: point the tag at `ref.digest`, or remove it, which is there, when that is empty.
+        """Under the lock: point the tag at `ref.digest`, or remove it when that is empty.
 
         Returns what it held. The log's line first, then the ref. Raises ConflictError when `expected` is given
-        and the tag holds another digest.
+        and the tag holds another digest, or when what is to be removed is not there.
         """
         held = self._replaced(ref) if expected is None else self.read(ref)
         if expected is not None and held != expected:
             raise ConflictError(
                 f"{ref.label} holds {held or 'nothing'}, expected {expected or 'nothing'}: it moved meanwhile"
             )
+        path = self._path(ref)
+        if not ref.digest and not os.path.lexists(path):
+            raise ConflictError(f"{ref.label}: removed meanwhile")
         self._log(ref, held, RefMove(
             at=now(), digest=ref.digest, previous=held, action=action, source=source, commit=commit
         ))  # fmt: skip
-        path = self._path(ref)
         if ref.digest:
             write_durably(path, f"{ref.digest}\n".encode())
         else:
@@ -105,6 +108,10 @@ class Refs:
             moves = settled(read_log(self._log_path(ref)), held, since=self._since(ref))
             if self.read(ref) == held:  # else it moved between the two reads
                 return moves
+
+    def check_log(self, ref: AdapterRef) -> None:
+        """Raises CorruptAdapterError when the log of a tag is damaged."""
+        read_log(self._log_path(ref))
 
     def logged(self) -> Iterator[AdapterRef]:
         """All tags that have a log, in order, without digests; those that were removed too."""

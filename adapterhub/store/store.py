@@ -18,23 +18,22 @@ under every name the store knows; who may use which adapter is for the server to
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import platformdirs
-
 from adapterhub.adapter import ADAPTER_FILES, Adapter, read_files, read_folder
 from adapterhub.errors import (
     AdapterNotFoundError,
     ConflictError,
+    CorruptAdapterError,
     InvalidInputError,
     RefError,
     UnavailableError,
     did_you_mean,
 )
+from adapterhub.settings import effective
 from adapterhub.store.blobs import Blobs
 from adapterhub.store.durable import write_durably
 from adapterhub.store.history import held_before, held_once
@@ -49,7 +48,6 @@ from adapterhub.store.stored_adapter import StoredAdapter
 from adapterhub.store.sweep import GRACE, KEEP_HISTORY, Swept, mark, sweep, sweep_temporary
 from adapterhub.store.verify import Verification, Verified
 
-STORE_VARIABLE = "ADAPTERHUB_STORE"
 FORMAT_VERSION = "1"
 
 
@@ -64,9 +62,8 @@ class Store:
 
     @classmethod
     def default(cls) -> Self:
-        """The store that ADAPTERHUB_STORE names, or the user's own."""
-        named = os.environ.get(STORE_VARIABLE)
-        return cls(Path(named) if named else platformdirs.user_data_path("adapterhub") / "store")
+        """The store that the settings name (ADAPTERHUB_STORE), or the user's own. Raises ConfigError."""
+        return cls(effective().settings.store)
 
     def publish(
         self,
@@ -107,8 +104,8 @@ class Store:
         when the lock is held, and ConflictError when the tag holds another digest than expected.
         """
         ref = _unpinned(name)
+        pinned = self.pin(source)
         with self._refs.locked():
-            pinned = self.pin(source)
             return self._move(replace(ref, digest=pinned.digest), expected, action="tag", source=pinned.label)
 
     def rollback(self, ref: AdapterRef | str, to: str | None = None) -> AdapterRef:
@@ -124,7 +121,7 @@ class Store:
         with self._refs.locked():
             moves = self._refs.history(ref)
             digest = held_once(moves, to, ref=ref) if to else held_before(moves, ref=ref)
-            if not self._blobs.has(digest):
+            if not self._is_there(digest):
                 raise AdapterNotFoundError(f"{ref.label}: the content {digest} is gone", resource=str(ref))
             return self._move(replace(ref, digest=digest), ref.digest or None, action="rollback")
 
@@ -136,9 +133,9 @@ class Store:
         """
         ref = _own(ref)
         self._check_format()
+        if ref.tag not in self._refs.tags(ref.name):
+            self.pin(replace(ref, digest=""))  # says what is near
         with self._refs.locked():
-            if ref.tag not in self._refs.tags(ref.name):
-                self.pin(replace(ref, digest=""))
             held = self._refs.move(replace(ref, digest=""), expected=ref.digest or None, action="rm")
         return replace(ref, digest=held)
 
@@ -162,7 +159,8 @@ class Store:
         return self._refs.history(ref)
 
     def labels(self) -> Iterator[AdapterRef]:
-        """Every name and tag, in order, without digests; no file is opened."""
+        """Every name and tag, in order, without digests; cheap, as no ref is opened."""
+        self._check_format()
         return iter(self._refs)
 
     def pin(self, ref: AdapterRef | str) -> AdapterRef:
@@ -197,7 +195,10 @@ class Store:
         files = {name: self._blobs.locate(blob) for name, blob in blobs.items()}
         for blob in blobs.values():
             self._blobs.verify(blob.digest)
-        return read_files(files, where=str(pinned), digest=pinned.digest)
+        try:
+            return read_files(files, where=str(pinned), digest=pinned.digest)
+        except FileNotFoundError as error:  # no tag holds it, and a sweep took it just now
+            raise CorruptAdapterError(f"{error.filename}: missing") from None
 
     def list(self) -> tuple[StoredAdapter, ...]:
         """Every tag and what it holds, from headers alone; one that cannot be read says why."""
@@ -216,6 +217,8 @@ class Store:
         read, and UnavailableError when the lock is held.
         """
         self._check_format()
+        if not self.root.exists():
+            return Swept()
         with self._refs.locked():
             marked = mark(self._refs, self._blobs, keep_history=keep_history)
             swept = sweep(self._blobs, marked, self._blobs, grace=grace, dry_run=dry_run)
@@ -233,6 +236,12 @@ class Store:
             self._blobs.locate(blob)
         self._refs.move(ref, expected=expected, action=action, source=source)
         return ref
+
+    def _is_there(self, digest: str) -> bool:
+        """Whether a sweep has left the manifest and all of its files."""
+        if not self._blobs.has(digest):
+            return False
+        return all(self._blobs.has(blob.digest) for blob in self._blobs.manifest(digest).files.values())
 
     @property
     def _format_file(self) -> Path:

@@ -62,7 +62,10 @@ def sweep(blobs: Blobs, marked: set[str], candidates: Iterable[str], *, grace: f
     """Under the lock: remove those of the `candidates` that are not marked and older than `grace` seconds."""
     before, count, nbytes, kept = time.time() - grace, 0, 0, 0
     for digest in candidates:
-        status = blobs.path(digest).lstat()
+        try:
+            status = blobs.path(digest).lstat()
+        except FileNotFoundError:
+            continue
         if digest in marked or status.st_mtime > before:
             kept += 1
             continue

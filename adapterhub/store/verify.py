@@ -90,7 +90,7 @@ class Verification:
 
     def _damage_of_log(self, ref: AdapterRef) -> Damage | None:
         try:
-            self._refs.history(ref)
+            self._refs.check_log(ref)
         except CorruptAdapterError as error:
             return Damage(ref.label, str(error), (ref.label,))
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from peft import PeftModel
 from torch import nn
 
 from adapterhub.peft import SiteTuner, peft_config
+from adapterhub.peft.quiet_peft import quiet_peft
 from adapterhub.train.job import TrainJob
 from adapterhub.train.run_base import RunBase
 
@@ -53,22 +53,6 @@ def attached(job: TrainJob) -> Iterator[PeftModel]:
             weight.grad = None
         model.config.use_cache = use_cache
         model.eval().requires_grad_(False)
-
-
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """Without the notes of PEFT's that do not matter here, when it wraps a model."""
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5 for it whenever it wraps a model.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        # PEFT's LoRA finds GPT-2's transposed linears itself and says so.
-        warnings.filterwarnings("ignore", "fan_in_fan_out is set to (False|True) but the target module")
-        # PEFT's LN tuning asks every norm for its widths, by a function that knows none.
-        warnings.filterwarnings("ignore", "Unsupported layer type .*Norm'>' encountered")
-        # Notes of LoRA's on merging, which is never done here.
-        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
-        warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer")
-        yield
 
 
 class _Module:

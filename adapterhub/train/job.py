@@ -10,7 +10,7 @@ import torch
 
 from adapterhub.base import BaseModel, Quantization, read_base
 from adapterhub.errors import ConfigError
-from adapterhub.method import Method, MethodConfig
+from adapterhub.method import Method, MethodConfig, Plan
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.train.choice import Choice
@@ -31,6 +31,7 @@ class TrainJob:
     """The one that `config.method` names, or the bare method of that name."""
     method: Method[Any]
     options: MethodConfig
+    plan: Plan
     base: BaseModel
     prompt_format: PromptFormat
     train: list[Example]
@@ -66,6 +67,7 @@ class TrainJob:
             preset=preset,
             method=method,
             options=options,
+            plan=plan,
             base=base,
             prompt_format=prompt_format,
             train=sides[0],
@@ -75,7 +77,7 @@ class TrainJob:
 
     def targets(self) -> list[str]:
         """The modules that the adapter acts on."""
-        return [site.module for site in self.method.plan(self.options, self.base.shape).sites if site.module]
+        return [site.module for site in self.plan.sites if site.module]
 
 
 def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset | None]:

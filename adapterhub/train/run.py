@@ -12,10 +12,11 @@ from adapterhub.errors import ConflictError
 from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.fit import fit
+from adapterhub.train.forgetting import general_loss
 from adapterhub.train.job import TrainJob
 from adapterhub.train.response_loss import mean_loss
 from adapterhub.train.result import Progress, TrainResult
-from adapterhub.train.save import save
+from adapterhub.train.save import Figures, save
 from adapterhub.train.start import start_kept
 
 
@@ -32,6 +33,7 @@ def train(
         raise ConflictError(f"{into}: not empty")
     job = TrainJob.prepare(config, base)
     evaluations = {}
+    forgetting = {"general_loss_base": general_loss(job, job.base.model)}
     if job.held_out:
         evaluations["validation_loss_before"] = _validate(job, job.base.model)
     torch.manual_seed(config.seed)
@@ -42,7 +44,9 @@ def train(
         fitted = fit(job, model, progress)
         if job.held_out:
             evaluations["validation_loss_after"] = _validate(job, model)
-        adapter = save(job, model, into, start=start, steps=len(fitted.losses), evaluations=evaluations)
+        forgetting["general_loss_adapter"] = general_loss(job, model)
+        figures = Figures(len(fitted.losses), evaluations, forgetting)
+        adapter = save(job, model, into, start=start, figures=figures)
     return TrainResult(
         folder=into,
         adapter=adapter,

@@ -44,6 +44,8 @@ LAYERS = {
 """By `model_type`."""
 
 TENSORS_FILE = "adapter.safetensors"
+MAX_NAME = 256
+"""Characters, as of a tensor's name."""
 HEAD = "a prediction head, which the library may train along, is not converted; remove it if it is the base's own"
 REFUSED = {
     "adapter_interface.json": "adapters hooked into a model by an interface are placed differently and not converted",
@@ -135,7 +137,10 @@ def adopt(values: Mapping[str, Any], key: Key, *, where: str) -> Adopted | None:
     if (model := str(values.get("model_type"))) not in LAYERS:
         raise UnsupportedAdapterError(f"{where}: model_type {model!r} (converted: {', '.join(LAYERS)})")
     saved = SavedConfig.from_peft(config, where=where)
-    name, placement = str(values.get("name")), saved.placement(where)
+    placement = saved.placement(where)
+    name = values.get("name")
+    if not isinstance(name, str) or len(name) > MAX_NAME:
+        raise UnsupportedAdapterError(f"{where}: name: need text of at most {MAX_NAME} characters")
 
     def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {_renamed(tensor, name, LAYERS[model], placement, key): tensors[tensor] for tensor in tensors}
@@ -145,7 +150,7 @@ def adopt(values: Mapping[str, Any], key: Key, *, where: str) -> Adopted | None:
             "library": "adapters",
             "version": version.removeprefix("adapters."),
             "adapter": name,
-            "model": str(values.get("model_name")),
+            "model": str(values.get("model_name"))[:MAX_NAME],
         },
         options={
             "placement": placement,

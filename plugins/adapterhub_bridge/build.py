@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -44,11 +44,22 @@ def planned(config: PeftConfig, shape: BaseShape) -> tuple[dict[str, Param], lis
 
 
 def _planned(config: PeftConfig, shape: BaseShape) -> PeftModel:
+    """On the meta device, where whatever rank an adapter claims takes no memory; a few types look at values.
+
+    Raises ConfigError for options of which PEFT makes no layers.
+    """
     with _quiet():
         try:
-            return _made(config, skeleton(shape, None, "meta"))
-        except NotImplementedError:
+            with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+                return _made(config, skeleton(shape, None, "meta"))
+            with suppress(NotImplementedError):
+                return _made(config, skeleton(shape, None, "meta"))
             return _made(config, skeleton(shape, None))
+        except ConfigError:
+            raise
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"PEFT makes no layers of these options: {type(error).__name__}: {reason}") from error
 
 
 def layer_ops(

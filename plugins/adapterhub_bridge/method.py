@@ -27,8 +27,17 @@ class Bridged(Method["PeftOptions"]):
 
     in_peft = True
 
-    def __init__(self, peft_type: str, served_on: frozenset[str] = EVERY_BASE, *, weight: WeightUse = "own") -> None:
+    def __init__(
+        self,
+        peft_type: str,
+        served_on: frozenset[str] = EVERY_BASE,
+        *,
+        weight: WeightUse = "own",
+        needs_bias: bool = False,
+    ) -> None:
+        """`needs_bias`: what it adds is merged into the modules' biases."""
         self.served_on = served_on
+        self._needs_bias = needs_bias
         self._weight: WeightUse = weight
         self.name = peft_type.lower()  # type: ignore[misc]
         self.peft_type = peft_type  # type: ignore[misc]
@@ -65,6 +74,11 @@ class Bridged(Method["PeftOptions"]):
 
         _, tensors = next(iter(sites.values()))
         return layer_ops(config.peft(shape), shape, tensors, base, self._weight)
+
+    def unmergeable(self, config: PeftOptions, shape: BaseShape) -> str:
+        if self._needs_bias and not all(shape.modules[name].bias for name in config.targets(shape)):
+            return "it needs a bias to be merged into, and a targeted module has none"
+        return ""
 
     def key(self, site: Site, param: str) -> str:
         return param

@@ -16,6 +16,10 @@ from adapterhub import BaseShape, ConfigError, MethodConfig, by_pattern, select_
 
 UNSERVED = {"bias": "none", "modules_to_save": None}
 """Options that reach beyond the method's own layers, and what they must be."""
+MAX_NUMBER = 1 << 20
+"""Of a rank, a number of frequencies or the like."""
+MAX_PATTERNS = 512
+"""As many as `re`, which PEFT matches them with, keeps compiled."""
 
 
 class PeftOptions(MethodConfig):
@@ -33,6 +37,8 @@ class PeftOptions(MethodConfig):
         targets = self.targets(shape)
         for name, value in self.model_dump().items():
             if name.endswith("_pattern") and isinstance(value, dict):  # tried before PEFT does, which has no time limit
+                if len(value) > MAX_PATTERNS:
+                    raise ConfigError(f"{name}: {len(value)} patterns, at most {MAX_PATTERNS} are served", field=name)
                 for pattern in value:
                     any(by_pattern({pattern: True}, module, False) for module in shape.modules)
         return self._made(**self.model_dump() | {"target_modules": targets})
@@ -62,6 +68,9 @@ class PeftOptions(MethodConfig):
         for name, served in UNSERVED.items():
             if getattr(self, name, served) not in (served, None, [], "none"):
                 raise ValueError(f"{name}={getattr(self, name)!r} is not served by this method")
+        for name, value in self:
+            if "seed" not in name and _is_huge(value):
+                raise ValueError(f"{name}: accepted are numbers up to {MAX_NUMBER}")
         self._made(**self.model_dump())
         return self
 
@@ -95,6 +104,11 @@ def options_class(peft_type: str) -> type[PeftOptions]:
     made = create_model(f"{chosen.__name__}Options", __base__=PeftOptions, __doc__=chosen.__doc__, **fields)
     made.peft_class = chosen
     return made
+
+
+def _is_huge(value: Any) -> bool:
+    numbers = value.values() if isinstance(value, dict) else (value,)
+    return any(isinstance(number, int | float) and not abs(number) <= MAX_NUMBER for number in numbers)
 
 
 def _names(found: Any) -> Any:

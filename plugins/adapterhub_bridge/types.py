@@ -14,7 +14,7 @@ FLOATING_ROWS = frozenset(("none", "nf4"))
 VIRTUAL_TOKENS = (Cartridge(), Cpt(), MultitaskPromptTuning())
 
 BRIDGED = (
-    Bridged("BEFT"),
+    Bridged("BEFT", needs_bias=True),
     Bridged("BOFT"),
     Bridged("C3A", FLOATING_ROWS),
     Bridged("DEFT", UNQUANTIZED),

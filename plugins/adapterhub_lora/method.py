@@ -132,6 +132,13 @@ class Lora(Method[LoraConfig]):
         places = range(len(prompt) - len(wanted), -1, -1)
         return next((place for place in places if tuple(prompt[place : place + len(wanted)]) == wanted), None)
 
+    def unmergeable(self, config: LoraConfig, shape: BaseShape) -> str:
+        if config.alora_invocation_tokens:
+            return "activated LoRA acts from its invocation on, a weight on every token"
+        if config.lora_bias and not all(shape.modules[site.module].bias for site in self.sites(config, shape)):
+            return "lora_bias needs a bias to be merged into, and a targeted module has none"
+        return ""
+
     def lower(self, config: LoraConfig, site: Site, p: Params) -> LowRank | None:
         if "A" not in p:
             return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +9,16 @@ import click
 from rich.filesize import decimal
 
 from adapterhub import hookimpl
+from adapterhub.cli.config_flags import config_flags, given
 from adapterhub_server import keys_command
 from adapterhub_server.config import ServeConfig
 
 if TYPE_CHECKING:
     from adapterhub.engine import Engine
 
-Command = Callable[..., None]
+EXAMPLE = """\
+adapterhub serve --base smollm2-135m --quantize int8
+adapterhub serve --base smollm2-135m --adapter team/orders --adapter-bytes 512MB --port 50200"""
 
 
 @hookimpl
@@ -26,37 +27,17 @@ def register_commands(register: Callable[[click.Command], None]) -> None:
     register(keys_command.command)
 
 
-def _settings(command: Command) -> Command:
-    """Adds a flag for every field of ServeConfig; values are checked there."""
-    for name, field in reversed(ServeConfig.model_fields.items()):
-        repeated = name in ("adapter", "allow_hub")
-        default = None if repeated or field.is_required() else field.default
-        flag = f"--{name.replace('_', '-')}"
-        if field.annotation is bool:
-            command = click.option(flag, name, is_flag=True, default=None, help=field.description)(command)
-            continue
-        command = click.option(
-            flag,
-            name,
-            required=field.is_required(),
-            multiple=repeated,
-            metavar="VALUE",
-            default=None if default is None else str(default),
-            show_default=default is not None,
-            help=field.description,
-        )(command)
-    return command
-
-
 @click.command("serve")
-@_settings
+@config_flags(ServeConfig)
 def command(**values: Any) -> None:
     """Serve a base model and the store's adapters over gRPC.
 
     Adapters of any methods are answered from shared batches; each is loaded on first use.
     """
-    given = {name: value for name, value in values.items() if value is not None}
-    config = ServeConfig.load(given, where="serve")
+    config = ServeConfig.load(given(values), where="serve")
+
+    import asyncio
+    import logging
 
     from adapterhub_server.serve import serve
 

@@ -29,6 +29,7 @@ from adapterhub_server.adapters import AdaptersServicer
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.credentials import CertificateFiles, credentials
 from adapterhub_server.door import Door
+from adapterhub_server.hub_adapters import Download, nothing
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
 from adapterhub_server.route_table import RouteTable
@@ -78,9 +79,16 @@ class Service:
         """Set once the engine's thread has ended, which it does by itself only when it has lost track of something."""
         self._watching: asyncio.Task[None] | None = None
 
-    async def start(self, engine: Engine, store: Store, routes: RouteTable, preload: Iterable[str] = ()) -> None:
+    async def start(
+        self,
+        engine: Engine,
+        store: Store,
+        routes: RouteTable,
+        preload: Iterable[str] = (),
+        download: Download = nothing,
+    ) -> None:
         """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
-        catalog = Catalog(engine, store)
+        catalog = Catalog(engine, store, download)
         for ref in preload:
             await catalog.pin(ref)
             await catalog.resident(ref)
