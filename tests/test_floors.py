@@ -23,6 +23,8 @@ CONTRACT = (
     "prompt_format",
     "safetensors_header",
     "adapter",
+    "prompt_signature",
+    "prompt_router",
     "hookspecs",
 )
 """The single modules of floor 1, in the order they may import each other."""

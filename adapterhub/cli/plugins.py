@@ -16,6 +16,7 @@ from adapterhub.plugins import (
     find,
     installed_methods,
     load_commands,
+    load_routers,
     peft_types,
 )
 
@@ -35,20 +36,21 @@ def command(ctx: click.Context, as_json: bool) -> None:
             raise click.UsageError(f"--json is for the list, not for `{ctx.invoked_subcommand}`")
         return
     _, verbs = load_commands(taken=VERBS)
-    methods = installed_methods()
-    plugins = sorted((*methods.plugins, *verbs), key=lambda plugin: plugin.name)
+    methods, routers = installed_methods(), load_routers()
+    plugins = sorted((*methods.plugins, *verbs, *routers.plugins), key=lambda plugin: plugin.name)
     if as_json:
         echo_json([asdict(plugin) | {"ok": not plugin.error} for plugin in plugins])
     elif plugins:
         echo_table(HEADER, [_row(plugin) for plugin in plugins])
     else:
         click.echo("no plugins", err=True)
-    if off := sorted({*methods.switched_off, *find(COMMANDS_GROUP).switched_off}):
+    if off := sorted({*methods.switched_off, *find(COMMANDS_GROUP).switched_off, *routers.switched_off}):
         click.echo(f"switched off by {VARIABLE}: {', '.join(off)}", err=True)
 
 
 def _row(plugin: PluginStatus) -> tuple[str, ...]:
-    gives = [f"method {name}" for name in plugin.methods] + [f"verb {name}" for name in plugin.verbs]
+    kinds = {"method": plugin.methods, "verb": plugin.verbs, "router": plugin.routers}
+    gives = [f"{kind} {name}" for kind, names in kinds.items() for name in names]
     return (
         plugin.name,
         f"{plugin.distribution} {plugin.version}",

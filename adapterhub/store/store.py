@@ -199,6 +199,12 @@ class Store:
             self._blobs.verify(blob.digest)
         return read_files(files, where=str(pinned), digest=pinned.digest)
 
+    def describe(self, ref: AdapterRef | str) -> Adapter:
+        """As `resolve`, with its tensors' bytes counted and not hashed: for what it says of itself, not to serve."""
+        pinned = self.pin(ref)
+        files = {name: self._blobs.locate(blob) for name, blob in self._blobs.manifest(pinned.digest).files.items()}
+        return read_files(files, where=str(pinned), digest=pinned.digest)
+
     def list(self) -> tuple[StoredAdapter, ...]:
         """Every tag and what it holds, from headers alone; one that cannot be read says why."""
         self._check_format()

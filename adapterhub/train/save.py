@@ -82,6 +82,7 @@ def _provenance(job: TrainJob, steps: int, evaluations: dict[str, float]) -> Pro
         quantization=job.base.quantization,
         prompt_format=job.prompt_format,
         data=job.data,
+        prompt_signature=job.prompt_signature,
         training={"objective": "sft", "steps": steps, **preset, **settings},
         evaluations=evaluations,
         versions={name: version(name) for name in LIBRARIES},
