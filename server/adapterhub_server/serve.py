@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
+from adapterhub.plugins import load_routers
 from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
@@ -31,6 +32,7 @@ LIMITS = (
 async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered."""
     access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
+    router = load_routers().get(config.router) if config.router else None
     # First, so that a port in use is told before the base loads.
     service = Service(config.host, config.port, access, _certificates(config))
     base = BaseModel.load(config.base, quantization=config.quantize)
@@ -38,7 +40,7 @@ async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) ->
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
         routes = RouteTable(config.routes or own)
-        await service.start(engine, store, routes, config.adapter)
+        await service.start(engine, store, routes, config.adapter, router)
         stop = _stop_signal()
         announce(service.address, engine)
         await stop.wait()
