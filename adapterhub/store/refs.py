@@ -6,6 +6,7 @@ the process that took it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -113,6 +114,16 @@ class Refs:
     def __iter__(self) -> Iterator[AdapterRef]:
         """All names with their tags, in order, without digests."""
         return self._all(REFS)
+
+    def stamp(self) -> frozenset[tuple[str, int, int]]:
+        """Another one for another state of the tags. Opens no file."""
+        found = set()
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                with suppress(FileNotFoundError):  # removed meanwhile, or a temporary file
+                    status = Path(folder, name).lstat()
+                    found.add((f"{folder}/{name}", status.st_ino, status.st_mtime_ns))
+        return frozenset(found)
 
     def tags(self, name: str) -> list[str]:
         """The tags of a name, in order; none when the name is not known."""

@@ -165,6 +165,10 @@ class Store:
         """Every name and tag, in order, without digests; no file is opened."""
         return iter(self._refs)
 
+    def stamp(self) -> object:
+        """Another one for another state of the tags; no file is opened."""
+        return self._refs.stamp()
+
     def pin(self, ref: AdapterRef | str) -> AdapterRef:
         """The reference with the digest its tag holds now; one that has a digest keeps it.
 

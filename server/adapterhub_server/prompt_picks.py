@@ -49,6 +49,8 @@ class PromptPicks:
         self._lock = threading.Lock()
         """Over all that follows."""
         self._looked = -math.inf
+        self._stamp: object = None
+        """The store's, when its adapters were last read."""
         self._held: dict[AdapterRef, Candidate | None] = {}
         """Pinned reference -> what may be picked of it."""
         self._fitted: dict[tuple[str, ...], _Fitted] = {}
@@ -61,7 +63,9 @@ class PromptPicks:
     def _pick(self, prompt: str, caller: Caller) -> str:
         with self._lock:
             if time.monotonic() - self._looked >= CHECK_SECONDS:
-                self._look()
+                if (stamp := self._store.stamp()) != self._stamp:
+                    self._read_store()
+                    self._stamp = stamp
                 self._looked = time.monotonic()
         try:
             with self._lock:
@@ -82,7 +86,7 @@ class PromptPicks:
             self._fitted[caller.adapters] = _Fitted(names, self._router.fit(candidates))
         return self._fitted[caller.adapters]
 
-    def _look(self) -> None:
+    def _read_store(self) -> None:
         """See which adapters there are; read those that are new."""
         held: dict[AdapterRef, Candidate | None] = {}
         for ref in self._store.labels():
@@ -115,5 +119,5 @@ def _checked(fitted: _Fitted, pick: Pick | None, router: str) -> str:
         return ""
     if not isinstance(pick, Pick) or pick.name not in fitted.names:
         raise ValueError(f"picked {pick!r}, which is none of the {len(fitted.names)} candidates")
-    log.debug("router %s: %s, %.3f", router, pick.name, pick.score)
+    log.debug("router %s: %s, score %s", router, pick.name, pick.score)
     return pick.name
