@@ -78,6 +78,8 @@ class Provenance(Config):
     """How prompts become token ids, applied by default wherever the adapter is served; None when that is not known."""
     data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
+    prompt_signature: str = Field(default="", max_length=4096)
+    """What the training prompts look like (`prompt_signature.py`), for routers; empty when that is not known."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Objective and settings; of a combination its kind and weights."""
     seeds: dict[str, int] = Field(default_factory=dict)

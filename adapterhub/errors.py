@@ -21,6 +21,7 @@
     │   ├── UnsupportedBaseError                  a base model the engine cannot serve exactly
     │   └── BaseMismatchError                     made for another base model
     └── PluginError                      exit 1   a plugin raised, or broke its contract
+        └── RouterError                           a router, with a message that anybody may read
 
 A message names the culprit and what would be accepted. `assert` is for our own bugs; user
 mistakes raise from this tree.
@@ -145,6 +146,10 @@ class BaseMismatchError(IntegrityError):
 
 class PluginError(AdapterHubError):
     """A plugin raised, or broke its contract."""
+
+
+class RouterError(PluginError):
+    """A router raised, or picked what it was not given. The message names the router; its cause is for the log."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

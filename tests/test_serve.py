@@ -44,7 +44,7 @@ def run(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
 def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, tmp_path: Path) -> None:
     _, shape = read_base(str(tiny_base))
     Store.default().publish(save_random_adapter(tmp_path / "a", "lora", shape), "preloaded")
-    with served(tiny_base, "--adapter", "preloaded") as (process, address):
+    with served(tiny_base, "--adapter", "preloaded", "--router", "similarity") as (process, address):
         assert process.stdout is not None
         # 3 layers of 2 x 2 heads of 8, in fp32: 384 bytes a token
         assert process.stdout.readline().startswith(
@@ -52,6 +52,7 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         )
         with Client(address) as client:
             assert [resident.refs for resident in client.list()] == [("preloaded:latest",)]
+            assert client.generate("hello", max_new_tokens=1).route == ("router", "similarity", "")
             expected = client.generate("hello", adapter="preloaded", max_new_tokens=12).text
         words = ("generate", "--address", address, "--adapter", "preloaded", "--max-new-tokens", "12")
         asked, piped = run(*words, "hello"), run(*words, given="hello")

@@ -29,6 +29,7 @@ from adapterhub.errors import (
     NotFoundError,
     QueueFullError,
     RefError,
+    RouterError,
     UnavailableError,
     UnsupportedAdapterError,
     UnsupportedBaseError,
@@ -64,6 +65,7 @@ STATUSES = (
     Row(UnsupportedBaseError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BASE"),
     Row(BaseMismatchError, grpc.StatusCode.FAILED_PRECONDITION, "BASE_MISMATCH"),
     Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
+    Row(RouterError, grpc.StatusCode.INTERNAL, "ROUTER_FAILED"),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])

@@ -121,6 +121,16 @@ class Refs:
         """All names with their tags, in order, without digests."""
         return self._all(REFS)
 
+    def stamp(self) -> frozenset[tuple[str, int, int]]:
+        """Another one for another state of the tags. Opens no file."""
+        found = set()
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                with suppress(FileNotFoundError):  # removed meanwhile, or a temporary file
+                    status = Path(folder, name).lstat()
+                    found.add((f"{folder}/{name}", status.st_ino, status.st_mtime_ns))
+        return frozenset(found)
+
     def tags(self, name: str) -> list[str]:
         """The tags of a name, in order; none when the name is not known."""
         namespace, _, own = AdapterRef(name).name.rpartition("/")

@@ -163,6 +163,10 @@ class Store:
         self._check_format()
         return iter(self._refs)
 
+    def stamp(self) -> object:
+        """Another one for another state of the tags; no file is opened."""
+        return self._refs.stamp()
+
     def pin(self, ref: AdapterRef | str) -> AdapterRef:
         """The reference with the digest its tag holds now; one that has a digest keeps it.
 
@@ -199,6 +203,12 @@ class Store:
             return read_files(files, where=str(pinned), digest=pinned.digest)
         except FileNotFoundError as error:  # no tag holds it, and a sweep took it just now
             raise CorruptAdapterError(f"{error.filename}: missing") from None
+
+    def describe(self, ref: AdapterRef | str) -> Adapter:
+        """As `resolve`, with its tensors' bytes counted and not hashed: for what it says of itself, not to serve."""
+        pinned = self.pin(ref)
+        files = {name: self._blobs.locate(blob) for name, blob in self._blobs.manifest(pinned.digest).files.items()}
+        return read_files(files, where=str(pinned), digest=pinned.digest)
 
     def list(self) -> tuple[StoredAdapter, ...]:
         """Every tag and what it holds, from headers alone; one that cannot be read says why."""

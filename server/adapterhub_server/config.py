@@ -38,6 +38,8 @@ class ServeConfig(Config):
     """A pattern of Hub adapters that requests may bring in, such as hf:my-org/*; may be repeated."""
     routes: Path | None = None
     """The file of the routes. [default: one for each base, beside the store's adapters]"""
+    router: str | None = None
+    """The router that picks an adapter by the prompt where a request names none, such as similarity. [default: none]"""
     adapter: tuple[str, ...] = ()
     """An adapter to load at once and keep, [namespace/]name[:tag][@sha256:...]; may be repeated."""
     max_requests: int = Field(default=1024, ge=1, le=1 << 16)

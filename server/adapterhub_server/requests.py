@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
 from adapterhub.engine import Request, Sampling
-from adapterhub.errors import AdapterNotFoundError
+from adapterhub.errors import AdapterNotFoundError, ConflictError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
 from adapterhub_server.caller import CALLER
@@ -57,7 +57,7 @@ class Requests:
             return choice, None
         try:
             return choice, await self._get(choice.adapter)
-        except AdapterNotFoundError:
+        except (AdapterNotFoundError, ConflictError):  # not there, or unloaded here
             if not choice.falls_back:
                 raise
             return Choice("", "fallback", choice.name), None

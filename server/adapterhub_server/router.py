@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
+from adapterhub_server.prompt_picks import PromptPicks
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.routes import draw
 
@@ -32,24 +32,17 @@ class Choice(NamedTuple):
         return inference_pb2.RouteChoice(by=self.by, name=self.name, adapter=self.adapter)
 
 
-class Picker(Protocol):
-    """Picks an adapter by the prompt."""
-
-    name: str
-
-    def pick(self, prompt: str) -> str:
-        """A reference; empty for the bare base. Blocks."""
-
-
 class Router:
     """The adapter a request names, its task's, or the one that a router picks by the prompt."""
 
-    def __init__(self, routes: RouteTable, picker: Picker | None = None) -> None:
+    def __init__(self, routes: RouteTable, picks: PromptPicks | None = None) -> None:
         self._routes = routes
-        self._picker = picker
+        self._picks = picks
 
     async def choose(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Choice:
-        """Raises InvalidInputError for a request that names both an adapter and a task, and NotFoundError."""
+        """Raises InvalidInputError for a request that names both an adapter and a task, NotFoundError, and
+        RouterError when the router fails.
+        """
         if message.task and message.adapter:
             raise InvalidInputError("task: not accepted beside adapter", field="task")
         if len(message.route_key.encode()) > MAX_KEY_BYTES:
@@ -59,9 +52,8 @@ class Router:
         if message.adapter:
             return Choice(message.adapter, "adapter")
         prompt = _text(message)
-        if self._picker is not None and prompt:
-            adapter = await asyncio.to_thread(self._picker.pick, prompt)
-            return Choice(adapter, "router", self._picker.name, falls_back=True)
+        if self._picks is not None and prompt:
+            return Choice(await self._picks.pick(prompt), "router", self._picks.name, falls_back=True)
         return Choice("", "base")
 
     def _of_task(self, task: str, key: str, metadata: Metadata) -> Choice:

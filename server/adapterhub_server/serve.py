@@ -9,6 +9,7 @@ from collections.abc import Callable
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.errors import EngineStoppedError
+from adapterhub.plugins import load_routers
 from adapterhub.store import AdapterRef, Store
 from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
@@ -36,6 +37,7 @@ async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) ->
     Raises EngineStoppedError when the engine ends by itself, and what does not let the server start.
     """
     access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
+    router = load_routers().get(config.router) if config.router else None
     # First, so that a port in use is told before the base loads.
     service = Service(config.host, config.port, access, _certificates(config))
     base = BaseModel.load(config.base, quantization=config.quantize)
@@ -43,7 +45,7 @@ async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) ->
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
         routes = RouteTable(config.routes or own)
-        await service.start(engine, store, routes, config.adapter, _download(config, store))
+        await service.start(engine, store, routes, config.adapter, _download(config, store), router)
         stop = _stop_signal()
         announce(service.address, engine)
         stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))

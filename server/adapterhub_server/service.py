@@ -23,6 +23,7 @@ from adapterhub.pb.v1 import (
     server_pb2,
     server_pb2_grpc,
 )
+from adapterhub.prompt_router import PromptRouter
 from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
@@ -32,6 +33,7 @@ from adapterhub_server.door import Door
 from adapterhub_server.hub_adapters import Download, nothing
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
+from adapterhub_server.prompt_picks import PromptPicks
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.router import Router
 from adapterhub_server.routes_service import RoutesServicer
@@ -86,13 +88,15 @@ class Service:
         routes: RouteTable,
         preload: Iterable[str] = (),
         download: Download = nothing,
+        router: PromptRouter | None = None,
     ) -> None:
         """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
         catalog = Catalog(engine, store, download)
         for ref in preload:
             await catalog.pin(ref)
             await catalog.resident(ref)
-        inference, adapters = InferenceServicer(engine, catalog, Router(routes)), AdaptersServicer(catalog)
+        picks = PromptPicks(router, store, engine.base.record, engine.methods) if router else None
+        inference, adapters = InferenceServicer(engine, catalog, Router(routes, picks)), AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
         routes_pb2_grpc.add_RoutesServicer_to_server(RoutesServicer(routes), self._server)  # type: ignore[no-untyped-call]
