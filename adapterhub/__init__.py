@@ -13,6 +13,7 @@ from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Para
 from adapterhub.op import LowRank, Op, RunModule
 from adapterhub.pattern import check_pattern, match_pattern
 from adapterhub.preset import TrainPreset
+from adapterhub.prompt_router import Candidate, Pick, PickPrompt, PromptRouter
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, select_modules
 from adapterhub.target_config import RankConfig, TargetConfig
@@ -21,12 +22,14 @@ from adapterhub.unserved import Unserved
 if TYPE_CHECKING:
     from adapterhub.base import BaseModel
     from adapterhub.engine import Engine, Request, Sampling
+    from adapterhub.prompt_signature import prompt_features, read_signature, sign_prompts
     from adapterhub.store import Store
 
 __all__ = [
     "Adopted",
     "BaseModel",
     "BaseShape",
+    "Candidate",
     "ConfigError",
     "Engine",
     "LowRank",
@@ -37,7 +40,10 @@ __all__ = [
     "Op",
     "Param",
     "Params",
+    "Pick",
+    "PickPrompt",
     "Plan",
+    "PromptRouter",
     "RankConfig",
     "Request",
     "RunModule",
@@ -52,7 +58,10 @@ __all__ = [
     "check_pattern",
     "hookimpl",
     "match_pattern",
+    "prompt_features",
+    "read_signature",
     "select_modules",
+    "sign_prompts",
 ]
 
 __version__ = "0.1.0"
@@ -63,6 +72,9 @@ _HOMES = {
     "Request": "adapterhub.engine",
     "Sampling": "adapterhub.engine",
     "Store": "adapterhub.store",
+    "prompt_features": "adapterhub.prompt_signature",
+    "read_signature": "adapterhub.prompt_signature",
+    "sign_prompts": "adapterhub.prompt_signature",
 }
 """Where the names live that are not imported here."""
 

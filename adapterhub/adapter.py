@@ -78,6 +78,8 @@ class Provenance(Config):
     """How prompts become token ids, applied by default wherever the adapter is served; None when that is not known."""
     data: dict[str, Any] = Field(default_factory=dict)
     """Digest and counts of the training data."""
+    prompt_signature: str = Field(default="", max_length=4096)
+    """What the training prompts look like (`prompt_signature.py`), for routers; empty when that is not known."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Objective and settings; of a combination its kind and weights."""
     seeds: dict[str, int] = Field(default_factory=dict)
@@ -135,6 +137,11 @@ class Adapter:
     @property
     def peft_type(self) -> str:
         return str(self.config["peft_type"])
+
+    @property
+    def method_name(self) -> str:
+        """The method's name as recorded, else its `peft_type` in lower case."""
+        return self.provenance.method if self.provenance else self.peft_type.lower()
 
     @property
     def num_parameters(self) -> int:

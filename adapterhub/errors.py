@@ -11,6 +11,7 @@
     │   └── MethodNotFoundError
     ├── ConflictError                    exit 4   the state of the store or server forbids it
     ├── AuthError                        exit 5   not logged in, or not allowed
+    │   └── ForbiddenError                        logged in, and not allowed
     ├── UnavailableError                 exit 6   try again, or start something first
     │   ├── QueueFullError
     │   └── EngineStoppedError
@@ -20,6 +21,7 @@
     │   ├── UnsupportedBaseError                  a base model the engine cannot serve exactly
     │   └── BaseMismatchError                     made for another base model
     └── PluginError                      exit 1   a plugin raised, or broke its contract
+        └── RouterError                           a router, with a message that anybody may read
 
 A message names the culprit and what would be accepted. `assert` is for our own bugs; user
 mistakes raise from this tree.
@@ -98,6 +100,10 @@ class AuthError(AdapterHubError):
     exit_code = 5
 
 
+class ForbiddenError(AuthError):
+    """Logged in, and not allowed."""
+
+
 class UnavailableError(AdapterHubError):
     """Not possible now; it may be later."""
 
@@ -140,6 +146,10 @@ class BaseMismatchError(IntegrityError):
 
 class PluginError(AdapterHubError):
     """A plugin raised, or broke its contract."""
+
+
+class RouterError(PluginError):
+    """A router raised, or picked what it was not given. The message names the router; its cause is for the log."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import click
 
     from adapterhub.method import Register
+    from adapterhub.prompt_router import PromptRouter
 
 hookspec = pluggy.HookspecMarker("adapterhub")
 hookimpl = pluggy.HookimplMarker("adapterhub")
@@ -24,3 +25,8 @@ def register_methods(register: Register) -> None:
 @hookspec
 def register_commands(register: Callable[[click.Command], None]) -> None:
     """Register verbs of the command line: call `register(command)` once for each."""
+
+
+@hookspec
+def register_routers(register: Callable[[PromptRouter], None]) -> None:
+    """Register routers, which pick an adapter by the prompt: call `register(router)` once for each."""

@@ -7,7 +7,7 @@ default wherever the adapter is served, so that the ids of a prompt are the same
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pydantic import model_validator
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FormatKind = Literal["raw", "chat"]
+
+
+class Turn(TypedDict):
+    """What one side of a chat said."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 class PromptFormat(Config):
@@ -66,14 +73,22 @@ class PromptFormat(Config):
         """
         if self.kind == "raw":
             return list(tokenizer(prompt)["input_ids"])
-        from jinja2 import TemplateError  # here, as it takes long to import and most verbs format no prompt
+        return self.encode_turns(tokenizer, [{"role": "user", "content": prompt}])
 
-        turns = [{"role": "user", "content": prompt}]
-        if self.system_prompt is not None:
-            turns.insert(0, {"role": "system", "content": self.system_prompt})
+    def encode_turns(self, tokenizer: PreTrainedTokenizerBase, turns: list[Turn]) -> list[int]:
+        """Token ids of a chat so far, up to where the next response begins; a system turn of its own stands.
+
+        Raises InvalidInputError when this is no chat, or the base's template does not take these turns.
+        """
+        if self.kind == "raw":
+            raise InvalidInputError("chat: the prompt format is raw text, which has no turns", field="chat")
+        said = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+        if self.system_prompt is not None and said[0]["role"] != "system":
+            said.insert(0, {"role": "system", "content": self.system_prompt})
+        from jinja2 import TemplateError  # here, so that listings need not wait for it
 
         try:
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:  # some templates refuse a system turn
             raise InvalidInputError(f"prompt format: the base's chat template says: {error}", field="prompt") from None
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])

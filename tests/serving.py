@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from adapterhub_server.access import Access
+from adapterhub_server.credentials import CertificateFiles
+from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 from conftest import save_random_adapter
 from torch import Tensor
 
 from adapterhub.adapter import PROVENANCE_FILE, Provenance
 from adapterhub.base import BaseModel
-from adapterhub.client import Client
+from adapterhub.client import Client, Tls
 from adapterhub.engine import Engine
 from adapterhub.engine.sequence import Sequence
-from adapterhub.prompt_format import PromptFormat
+from adapterhub.prompt_router import PromptRouter
 from adapterhub.store import AdapterRef, Store
 
 T = TypeVar("T")
@@ -71,12 +74,16 @@ class Serving:
     pace: Pace
     loop: EventLoop
 
-    def publish(self, name: str, method: str = "lora", *, prompt_format: PromptFormat | None = None) -> AdapterRef:
-        """A random adapter that no other equals, in the server's store; its pinned reference."""
+    def publish(self, name: str, method: str = "lora", **record: Any) -> AdapterRef:
+        """A random adapter that no other equals, in the server's store; its pinned reference.
+
+        With `record`, fields of Provenance, it says that it was trained on the server's base.
+        """
         seed = next(SEEDS)
         folder = save_random_adapter(self.folder / str(seed), method, self.engine.base.shape, seed=seed)
-        if prompt_format is not None:
-            provenance = Provenance(method=method, base=self.engine.base.record, prompt_format=prompt_format)
+        if record:
+            record = {"base": self.engine.base.record, "prompt_format": None, **record}
+            provenance = Provenance(method=method, **record)
             (folder / PROVENANCE_FILE).write_text(json.dumps(provenance.model_dump()))
         return self.store.publish(folder, name)
 
@@ -103,21 +110,37 @@ class Serving:
 
 
 @contextmanager
-def serving(base: BaseModel, folder: Path, store: Store | None = None, **options: Any) -> Iterator[Serving]:
-    """A server on a free port of its own event loop, with an empty store."""
+def serving(
+    base: BaseModel,
+    folder: Path,
+    store: Store | None = None,
+    *,
+    access: Access | None = None,
+    certificates: CertificateFiles | None = None,
+    tls: Tls | None = None,
+    router: PromptRouter | None = None,
+    **options: Any,
+) -> Iterator[Serving]:
+    """A server on a free port of its own event loop, with an empty store; `options` are the engine's."""
     pace = Pace()
     store = store or Store(folder / "store")
     with Engine(base, observe=pace, **options) as engine, EventLoop() as loop:
-        service = loop.run(_started(engine, store))
+        service = loop.run(_started(engine, store, access, certificates, router))
         try:
-            with Client(service.address) as client:
+            with Client(service.address, tls=tls) as client:
                 client.wait_ready(timeout=30)
                 yield Serving(service.address, client, engine, store, folder, pace, loop)
         finally:
             loop.run(service.stop(grace=0))
 
 
-async def _started(engine: Engine, store: Store) -> Service:
-    service = Service("127.0.0.1", 0)
-    await service.start(engine, store)
+async def _started(
+    engine: Engine,
+    store: Store,
+    access: Access | None,
+    certificates: CertificateFiles | None,
+    router: PromptRouter | None,
+) -> Service:
+    service = Service("127.0.0.1", 0, access, certificates)
+    await service.start(engine, store, RouteTable(store.root / "routes.json"), router=router)
     return service

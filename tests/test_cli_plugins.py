@@ -37,10 +37,11 @@ def test_the_list_tells_what_each_plugin_gives() -> None:
         "hooks": ["register_methods"],
         "methods": ["lora"],
         "verbs": [],
+        "routers": [],
         "error": "",
         "ok": True,
     }
-    assert (plugins["serve"]["hooks"], plugins["serve"]["verbs"]) == (["register_commands"], ["serve"])
+    assert (plugins["serve"]["hooks"], plugins["serve"]["verbs"]) == (["register_commands"], ["serve", "keys"])
     lines = run("plugins").stdout.splitlines()
     assert len(lines) == 1 + len(plugins)
     (shown,) = (line for line in lines if line.startswith("lora"))

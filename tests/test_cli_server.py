@@ -22,9 +22,7 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def digest(server: Serving) -> str:
-    """The digest of `team/digits:v1` in the server's store, not loaded."""
-    for resident in server.client.list():
-        server.client.unload(f"x@{resident.digest}")
+    """The digest of an adapter that only this test's server knows, as `team/digits:v1`; not loaded."""
     return server.publish("team/digits:v1").digest
 
 
@@ -32,26 +30,33 @@ def ask(server: Serving, verb: str, *words: str) -> Result:
     return run(verb, *words, "--address", server.address)
 
 
-def test_what_is_loaded_is_listed_until_it_is_unloaded(server: Serving, digest: str) -> None:
-    assert (ask(server, "ps").stdout, ask(server, "ps", "-q").stdout) == ("", "")
+def told(server: Serving, digest: str) -> dict[str, object]:
+    """What `ps` tells of one adapter."""
+    known = {adapter["digest"]: adapter for adapter in json.loads(ask(server, "ps", "--json").stdout)}
+    return dict(known[digest])
+
+
+def test_what_is_loaded_is_listed_and_what_is_unloaded_too(server: Serving, digest: str) -> None:
+    assert digest not in ask(server, "ps", "-q").stdout
     assert ask(server, "load", "team/digits:v1").stdout == f"team/digits:v1 {digest}\n"
-    header, row = ask(server, "ps").stdout.splitlines()
-    assert header.split() == ["ADAPTER", "METHOD", "SIZE", "RUNNING", "DIGEST"]
-    assert row.split() == ["team/digits:v1", "lora", *row.split()[2:4], "0", digest[7:19]]
+    header, *rows = ask(server, "ps").stdout.splitlines()
+    assert header.split() == ["ADAPTER", "STATE", "METHOD", "SIZE", "RUNNING", "DIGEST"]
+    (row,) = (row for row in rows if row.startswith("team/digits:v1"))
+    assert row.split() == ["team/digits:v1", "resident", "lora", *row.split()[3:5], "0", digest[7:19]]
     assert ask(server, "unload", "team/digits:v1").stdout == f"team/digits:v1 {digest}\n"
-    assert ask(server, "ps").stderr == f"no adapters in memory at {server.address}\n"
+    assert told(server, digest)["state"] == "unloaded"
 
 
 def test_quiet_prints_digests_only(server: Serving, digest: str) -> None:
-    words = (["load", "team/digits:v1"], ["ps"], ["unload", "team/digits:v1"])
-    assert [ask(server, *each, "-q").stdout for each in words] == [f"{digest}\n"] * 3
+    for verb in ("load", "unload"):
+        assert ask(server, verb, "team/digits:v1", "-q").stdout == f"{digest}\n"
+    assert digest in ask(server, "ps", "-q").stdout.splitlines()
 
 
 def test_json_is_for_machines(server: Serving, digest: str) -> None:
-    loaded = json.loads(ask(server, "load", "team/digits:v1", "--json").stdout)
-    assert json.loads(ask(server, "ps", "--json").stdout) == loaded
-    (adapter,) = loaded
-    assert set(adapter) == {"digest", "refs", "method", "nbytes", "running"}
+    (adapter,) = json.loads(ask(server, "load", "team/digits:v1", "--json").stdout)
+    assert told(server, digest) == adapter
+    assert set(adapter) == {"digest", "refs", "method", "nbytes", "running", "state", "reason", "pinned"}
     assert (adapter["digest"], adapter["refs"], adapter["method"]) == (digest, ["team/digits:v1"], "lora")
     assert json.loads(ask(server, "unload", "team/digits:v1", "--json").stdout) == [
         {"ref": "team/digits:v1", "digest": digest}
@@ -62,9 +67,8 @@ def test_a_generation_under_way_is_counted(server: Serving, digest: str) -> None
     with server.cut_short():
         stream = server.client.generate_stream("hi", adapter="team/digits:v1", max_new_tokens=300, ignore_eos=True)
         next(stream)
-        (adapter,) = json.loads(ask(server, "ps", "--json").stdout)
+        assert told(server, digest)["running"] == 1
         stream.close()
-    assert (adapter["digest"], adapter["running"]) == (digest, 1)
 
 
 @pytest.mark.parametrize("verb", ["load", "unload"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapterhub import hookspecs
-from adapterhub.plugins import COMMANDS_GROUP, GROUP, VARIABLE
+from adapterhub.plugins import COMMANDS_GROUP, GROUP, ROUTERS_GROUP, VARIABLE
 
 ROOT = Path(__file__).parent.parent
 PAGES = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
@@ -19,7 +19,7 @@ HOOKS = {
 
 
 def test_hooks_are_found() -> None:
-    assert {"register_commands", "register_methods"} <= set(HOOKS)
+    assert {"register_commands", "register_methods", "register_routers"} <= set(HOOKS)
 
 
 @pytest.mark.parametrize("name", HOOKS)
@@ -34,7 +34,7 @@ def test_every_hook_in_the_docs_exists() -> None:
 
 
 def test_the_groups_and_the_variable_are_documented() -> None:
-    assert all(f"`{name}" in PAGES["plugins.md"] for name in (GROUP, COMMANDS_GROUP, VARIABLE))
+    assert all(f"`{name}" in PAGES["plugins.md"] for name in (GROUP, COMMANDS_GROUP, ROUTERS_GROUP, VARIABLE))
 
 
 def test_every_page_is_linked_from_the_readme_and_links_lead_somewhere() -> None:

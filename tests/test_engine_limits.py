@@ -25,7 +25,7 @@ def base(tiny_base: Path) -> BaseModel:
 
 
 def of(base: BaseModel, **given: int) -> limits.Limits:
-    return limits.Limits.of(base, **{"max_sequences": 4, **given})
+    return limits.Limits.of(base, **{"max_requests": 8, "max_sequences": 4, "step_tokens": 16, **given})
 
 
 def free(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:

@@ -25,6 +25,8 @@ CONTRACT = (
     "json_object",
     "safetensors_header",
     "adapter",
+    "prompt_signature",
+    "prompt_router",
     "hookspecs",
 )
 """The single modules of floor 1, in the order they may import each other."""

@@ -55,10 +55,9 @@ def test_the_documented_example_mixes_adapters(
     assert len(re.findall(r"^(?:length|stop) ", printed, flags=re.MULTILINE)) == 6
 
 
-def test_a_batch_may_be_larger_than_the_queue(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapterhub.engine.engine.MAX_REQUESTS", 4)
+def test_a_batch_may_be_larger_than_the_queue(tiny_base: Path) -> None:
     requests = [Request((token,), sampling=Sampling(max_new_tokens=3, ignore_eos=True)) for token in range(20)]
-    with Engine(BaseModel.load(str(tiny_base)), kv_tokens=1024) as engine:
+    with Engine(BaseModel.load(str(tiny_base)), max_requests=4, kv_tokens=1024) as engine:
         completions = engine.generate(requests)
         assert completions == [engine.generate([request])[0] for request in requests]
         engine.check_integrity()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -16,8 +17,8 @@ from serving import LONG, Serving, serving
 
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
-from adapterhub.client import Client, SamplingOptions
-from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, UnavailableError
+from adapterhub.client import Client, Generation, SamplingOptions, ServedAdapter, Timings, Turn
+from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, ConflictError, UnavailableError
 from adapterhub.imports import import_adapter
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import AdapterRef, Store
@@ -51,6 +52,11 @@ def _ends_idle(server: Serving) -> Iterator[None]:
     yield
     server.pace.seconds = 0.0
     server.wait_idle()
+
+
+def answered(generation: Generation) -> Generation:
+    """All but the times, which no two answers share."""
+    return generation._replace(timings=Timings(0, 0, 0))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -96,10 +102,9 @@ def test_the_bare_base_chats_where_it_has_a_template_unless_the_request_says_raw
     for kind in ("chat", "raw"):
         ids = PromptFormat.of(tokenizer, kind).encode_prompt(tokenizer, PROMPT)
         by_ids = server.client.generate(ids, max_new_tokens=8)
-        assert server.client.generate(PROMPT, kind=kind, max_new_tokens=8) == by_ids
-    assert server.client.generate(PROMPT, max_new_tokens=8) == server.client.generate(
-        PROMPT, kind="chat", max_new_tokens=8
-    )
+        assert answered(server.client.generate(PROMPT, kind=kind, max_new_tokens=8)) == answered(by_ids)
+    chat = server.client.generate(PROMPT, kind="chat", max_new_tokens=8)
+    assert answered(server.client.generate(PROMPT, max_new_tokens=8)) == answered(chat)
 
 
 def test_an_adapter_is_prompted_as_it_was_trained(server: Serving) -> None:
@@ -107,7 +112,7 @@ def test_an_adapter_is_prompted_as_it_was_trained(server: Serving) -> None:
     trained = PromptFormat.of(tokenizer, "chat", "Be brief.")
     server.publish("brief", prompt_format=trained)
     by_ids = server.client.generate(trained.encode_prompt(tokenizer, PROMPT), adapter="brief", max_new_tokens=8)
-    assert server.client.generate(PROMPT, adapter="brief", max_new_tokens=8) == by_ids
+    assert server.client.generate(PROMPT, adapter="brief", max_new_tokens=8).token_ids == by_ids.token_ids
     other = server.client.generate(PROMPT, adapter="brief", kind="raw", max_new_tokens=8)
     assert other.usage.prompt_tokens < by_ids.usage.prompt_tokens
 
@@ -126,7 +131,7 @@ def test_an_adapter_whose_format_is_not_known_is_prompted_as_the_base(server: Se
     import_adapter(Path(__file__).parent / "adapters_library" / "seq_bn", tmp_path)
     server.store.publish(tmp_path, "converted")
     chat = server.client.generate(PROMPT, adapter="converted", kind="chat", max_new_tokens=8)
-    assert server.client.generate(PROMPT, adapter="converted", max_new_tokens=8) == chat
+    assert server.client.generate(PROMPT, adapter="converted", max_new_tokens=8).usage == chat.usage
     assert server.client.generate(PROMPT, max_new_tokens=8).token_ids != chat.token_ids
 
 
@@ -184,28 +189,76 @@ def test_publishing_again_under_a_name_leaves_a_running_stream_alone(server: Ser
     assert answer.token_ids != alone.token_ids[:8]
 
 
+def wait_for(server: Serving, adapter: str, state: str) -> ServedAdapter:
+    with closing(server.client.watch(adapter, timeout=30)) as states:
+        return next(known for known in states if known.state == state)
+
+
 def test_list_load_and_unload(server: Serving) -> None:
     digest = server.publish("listed", "bottleneck").digest
-    assert digest not in {resident.digest for resident in server.client.list()}
-    loaded = server.client.load("listed")
+    assert digest not in {known.digest for known in server.client.list()}
+    assert server.client.load("listed").digest == digest
+    loaded = wait_for(server, "listed", "resident")
     assert (loaded.digest, loaded.refs, loaded.method) == (digest, ("listed:latest",), "bottleneck")
     assert loaded.nbytes > 0
     assert loaded in server.client.list()
     assert server.client.unload("listed") == digest
-    assert digest not in {resident.digest for resident in server.client.list()}
+    assert server.client.get("listed").state == "unloaded"
     with pytest.raises(AdapterNotFoundError, match="listed:latest is not loaded"):
         server.client.unload("listed")
+    with pytest.raises(ConflictError, match="was unloaded"):
+        server.client.generate(PROMPT, adapter="listed", max_new_tokens=1)
+
+
+def test_pin_and_unpin(server: Serving) -> None:
+    server.publish("kept")
+    server.client.pin("kept")
+    assert wait_for(server, "kept", "resident").pinned
+    assert not server.client.unpin("kept").pinned
+    with pytest.raises(AdapterNotFoundError, match="nobody"):
+        server.client.unpin("nobody")
 
 
 def test_a_name_that_moved_lets_go_of_the_digest_before(server: Serving) -> None:
     old = server.publish("moved")
     server.client.load("moved")
+    wait_for(server, "moved", "resident")
     new = server.publish("moved")
     server.client.load("moved")
-    refs = {resident.digest: resident.refs for resident in server.client.list()}
-    assert refs[old.digest] == ()
+    wait_for(server, "moved", "resident")
+    refs = {known.digest: known.refs for known in server.client.list()}
     assert refs[new.digest] == ("moved:latest",)
+    assert refs[old.digest] == ()
     assert server.client.unload(str(old)) == old.digest
+
+
+def test_a_chat_is_tokenized_by_the_bases_template_and_a_system_turn_stands(server: Serving) -> None:
+    tokenizer = server.engine.base.tokenizer
+    server.publish("chatty", prompt_format=PromptFormat.of(tokenizer, "chat", "Be brief."))
+    turns = [Turn("user", "hello"), Turn("assistant", "hi"), Turn("user", PROMPT)]
+    for system, given in (("Be brief.", turns), ("Be rude.", [Turn("system", "Be rude."), *turns])):
+        said = [{"role": turn.role, "content": turn.content} for turn in (Turn("system", system), *turns)]
+        text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        expected = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        assert server.client.tokenize(given, adapter="chatty") == expected
+        by_ids = server.client.generate(expected, adapter="chatty", max_new_tokens=8)
+        assert server.client.generate(given, adapter="chatty", max_new_tokens=8).token_ids == by_ids.token_ids
+
+
+def test_tokenize_gives_the_ids_of_a_generation(server: Serving) -> None:
+    ids = server.client.tokenize(PROMPT, kind="raw")
+    assert ids == tuple(server.engine.base.tokenizer(PROMPT)["input_ids"])
+    assert server.client.generate(PROMPT, kind="raw", max_new_tokens=1).usage.prompt_tokens == len(ids)
+
+
+def test_an_answer_tells_which_rule_chose_and_where_the_time_went(server: Serving) -> None:
+    server.publish("routed")
+    whole = server.client.generate(PROMPT, adapter="routed", max_new_tokens=4)
+    assert whole.route == ("adapter", "", "routed")
+    assert whole.timings.total >= whole.timings.before_engine + whole.timings.first_token > 0
+    pieces = list(server.client.generate_stream(PROMPT, max_new_tokens=4))
+    assert pieces[0].route == ("base", "", "")
+    assert pieces[-1].timings is not None
 
 
 def test_unloading_lets_what_runs_finish(server: Serving) -> None:
@@ -214,7 +267,7 @@ def test_unloading_lets_what_runs_finish(server: Serving) -> None:
     running = server.client.generate_stream(PROMPT, adapter="leaving", max_new_tokens=60, ignore_eos=True)
     first = next(running)
     server.client.unload("leaving")
-    assert first.adapter_digest not in {resident.digest for resident in server.client.list()}
+    assert server.client.get("leaving").state == "unloaded"
     assert sum(len(piece.token_ids) for piece in [first, *running]) == 60
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -129,15 +130,26 @@ def test_an_unknown_tag_is_refused_naming_the_known_ones(store: Store, one: Path
 
 def test_an_unknown_digest_is_refused(store: Store, one: Path) -> None:
     store.publish(one, "digits")
-    with pytest.raises(AdapterNotFoundError, match="no content sha256:0000"):
+    with pytest.raises(AdapterNotFoundError, match="digits never held sha256:0000"):
         store.resolve(f"digits@sha256:{'0' * 64}")
 
 
 def test_the_digest_of_a_mere_file_is_not_an_adapter(store: Store, one: Path) -> None:
     store.publish(one, "digits")
     tensors = store.resolve("digits").files[TENSORS_FILE]
-    with pytest.raises(CorruptAdapterError, match="not the manifest"):
+    with pytest.raises(AdapterNotFoundError, match="never held"):
         store.resolve(f"digits@sha256:{tensors.name}")
+
+
+def test_a_digest_is_found_under_the_names_that_held_it_alone(store: Store, one: Path, two: Path) -> None:
+    old = store.publish(one, "digits:old")
+    other = store.publish(two, "letters")
+    store.remove("digits:old")
+    store.publish(two, "digits")
+    assert store.pin(f"digits@{old.digest}").digest == old.digest
+    with pytest.raises(AdapterNotFoundError, match="letters never held"):
+        store.pin(f"letters@{old.digest}")
+    assert store.pin(str(other)).digest == other.digest
 
 
 @pytest.mark.parametrize("name", [CONFIG_FILE, TENSORS_FILE, PROVENANCE_FILE])
@@ -283,3 +295,31 @@ def test_of_two_processes_that_expect_the_same_one_wins(store: Store, tmp_path: 
     errors = [attempt.exception() for attempt in tries]
     assert sum(error is None for error in errors) == 1
     assert sum(isinstance(error, ConflictError) for error in errors) == len(folders) - 1
+
+
+def test_the_stamp_is_another_one_when_a_tag_moves_and_only_then(store: Store, tmp_path: Path) -> None:
+    before = store.stamp()
+    changes: tuple[Callable[[], AdapterRef], ...] = (
+        lambda: store.publish(save_stub_adapter(tmp_path / "a"), "digits"),
+        lambda: store.publish(save_stub_adapter(tmp_path / "b", value=2.0), "digits"),
+        lambda: store.tag("digits", "digits:v1"),
+        lambda: store.remove("digits:v1"),
+    )
+    for change in changes:
+        change()
+        after = store.stamp()
+        assert after != before
+        store.resolve("digits")
+        assert (before := store.stamp()) == after
+
+
+def test_what_an_adapter_says_of_itself_is_told_without_hashing_its_tensors(store: Store, tmp_path: Path) -> None:
+    ref = store.publish(save_stub_adapter(tmp_path / "a"), "digits")
+    told = store.describe("digits")
+    assert (told.digest, told.provenance) == (ref.digest, store.resolve("digits").provenance)
+    tensors = told.files[TENSORS_FILE]
+    tensors.chmod(0o644)
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")
+    assert store.describe("digits").method_name == "lora"
+    with pytest.raises(CorruptAdapterError, match="altered"):
+        store.resolve("digits")

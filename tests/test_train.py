@@ -16,6 +16,7 @@ from adapterhub.base import BaseModel
 from adapterhub.errors import BaseNotFoundError, ConfigError, ConflictError, DataError, MethodNotFoundError
 from adapterhub.general_text import GENERAL_TEXT, general_text_digest
 from adapterhub.plugins import installed_methods
+from adapterhub.prompt_signature import sign_prompts
 from adapterhub.testing import save_tiny_llama
 from adapterhub.train import TrainConfig, TrainResult, TrainStep, train
 from adapterhub.train.examples import IGNORED, Example, collate
@@ -229,3 +230,15 @@ def test_a_loss_that_is_not_finite_names_the_learning_rate(base: BaseModel, data
         run(data, tmp_path / "out", base, learning_rate=1e39)
     assert all(torch.equal(base.model.state_dict()[name], tensor) for name, tensor in before.items())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("settings", "signed"), [({}, True), ({"prompt_signature": False}, False)])
+def test_what_the_prompts_look_like_is_recorded_unless_it_is_not_to_be(
+    folder: Path, data: Path, tmp_path: Path, settings: dict[str, Any], signed: bool
+) -> None:
+    base = BaseModel.load(str(folder), quantization="none", device="cpu")
+    run(data, tmp_path / "out", base, max_steps=1, validation_share=0, **settings)
+    provenance = read_folder(tmp_path / "out").provenance
+    assert provenance is not None
+    prompts = [json.loads(line)["prompt"] for line in data.read_text().splitlines()]
+    assert provenance.prompt_signature == (sign_prompts(prompts) if signed else "")

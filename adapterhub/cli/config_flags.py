@@ -65,12 +65,15 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flag(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+    if field.annotation is bool:
+        return click.option(flag, name, is_flag=True, default=field.default, help=field.description)
     repeated = get_origin(field.annotation) is tuple
     value = FieldValue(field)
     unset = repeated or field.is_required() or field.default is None
     default: Any = {} if unset else {"default": str(field.default), "show_default": True}
     return click.option(
-        FLAGS.get(name, f"--{name.replace('_', '-')}"),
+        flag,
         name,
         type=click.STRING if name in METAVARS else value,
         required=field.is_required(),

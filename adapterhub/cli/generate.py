@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub.cli.output import echo_json, printable
-from adapterhub.cli.server import address_option
+from adapterhub.cli.server import Server, server_options
 
 if TYPE_CHECKING:
     from adapterhub.client import FormatKind
@@ -21,7 +21,9 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 @click.command("generate")
 @click.argument("prompt", default="-")
 @click.option("--adapter", default="", metavar="REF", help="[namespace/]name[:tag][@sha256:...]; without it, the base.")
-@address_option
+@server_options
+@click.option("--task", default="", metavar="TASK", help="Let the task's route pick the adapter.")
+@click.option("--route-key", default="", metavar="KEY", help="The same key gets the same one of a route's targets.")
 @click.option("--format", "kind", type=click.Choice(["raw", "chat"]), help="Instead of the adapter's recorded format.")
 @click.option("--system", "system_prompt", metavar="TEXT", help="The system turn of a chat.")
 @click.option("--max-new-tokens", type=int, help="The most tokens to generate.")
@@ -35,7 +37,9 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 def command(
     prompt: str,
     adapter: str,
-    address: str,
+    server: Server,
+    task: str,
+    route_key: str,
     kind: FormatKind | None,
     system_prompt: str | None,
     as_json: bool,
@@ -45,15 +49,21 @@ def command(
 
     Without PROMPT, or with '-', from standard input.
     """
-    from adapterhub.client import Client
-
     text = sys.stdin.read() if prompt == "-" else prompt
     given = {name: value for name, value in sampling.items() if value not in (None, ())}
-    asked = {"adapter": adapter, "kind": kind, "system_prompt": system_prompt, **given}
-    with Client(address) as client:
+    asked = {
+        "adapter": adapter,
+        "task": task,
+        "route_key": route_key,
+        "kind": kind,
+        "system_prompt": system_prompt,
+        **given,
+    }
+    with server.client() as client:
         if as_json:
             answer = client.generate(text, **asked)
-            echo_json(answer._asdict() | {"usage": answer.usage._asdict()})
+            told = {name: getattr(answer, name)._asdict() for name in ("usage", "route", "timings")}
+            echo_json(answer._asdict() | told)
             return
         for piece in client.generate_stream(text, **asked):
             click.echo(_shown(piece.text), nl=False)

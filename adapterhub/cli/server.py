@@ -1,23 +1,65 @@
-"""Which running server a verb asks."""
+"""Which running server a verb asks, and by what key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from adapterhub.settings import DEFAULT_ADDRESS, effective
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from adapterhub.client import Client
+
+KEY_VARIABLE = "ADAPTERHUB_API_KEY"
 
 
-def address_option(command: F) -> F:
-    """Adds `--address`, whose default is the setting `address`."""
-    return click.option(
-        "--address",
-        default=lambda: effective().settings.address,
-        show_default=f"{DEFAULT_ADDRESS}, or the setting `address`",
-        metavar="HOST:PORT",
-        help="The server.",
-    )(command)
+class Server(NamedTuple):
+    """A running server, as the options of `server_options` say."""
+
+    address: str
+    api_key: str
+    tls: bool
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+
+    def client(self) -> Client:
+        """Raises ConfigError for a certificate that cannot be read."""
+        from adapterhub.client import Client, Tls
+
+        secure = self.tls or self.ca or self.certificate
+        tls = Tls(self.ca, self.certificate, self.key) if secure else None
+        return Client(self.address, api_key=self.api_key, tls=tls)
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say where a server is, and gives the command a `server` in their place."""
+    names = ("address", "api_key", "tls", "ca", "certificate", "key")
+
+    @wraps(command)
+    def with_server(**values: Any) -> None:
+        server = Server(*(values.pop(name) for name in names))
+        command(server=server, **values)
+
+    file = click.Path(path_type=Path)
+    options = (
+        click.option(
+            "--address",
+            default=lambda: effective().settings.address,
+            show_default=f"{DEFAULT_ADDRESS}, or the setting `address`",
+            metavar="HOST:PORT",
+            help="The server.",
+        ),
+        click.option("--api-key", default="", metavar="KEY", envvar=KEY_VARIABLE, help=f"Better in {KEY_VARIABLE}."),
+        click.option("--tls", is_flag=True, help="Speak TLS, with the system's certificates."),
+        click.option("--tls-ca", "ca", type=file, help="Speak TLS with a server of this CA, PEM."),
+        click.option("--tls-cert", "certificate", type=file, help="The client's own certificate, PEM."),
+        click.option("--tls-key", "key", type=file, help="Its private key, PEM."),
+    )
+    for option in reversed(options):
+        with_server = option(with_server)
+    return with_server

@@ -10,13 +10,13 @@ GROUPS = {
     "Train": ("demo", "plan", "train"),
     "Adapters": ("ls", "show", "diff", "rm", "tag", "rollback", "import", "export", "merge"),
     "Hub": ("push", "pull", "outdated"),
-    "Serve": ("serve", "generate", "ps", "load", "unload"),
+    "Serve": ("serve", "generate", "ps", "load", "unload", "route", "keys"),
     "Tools": ("methods", "plugins", "doctor", "config", "gc", "verify", "completion"),
 }
 """Heading -> its verbs, in order."""
 OTHERS = "Plugins"
 """Heading of the verbs that no group names."""
-ABOVE = frozenset({"serve"})
+ABOVE = frozenset({"serve", "keys"})
 """Verbs with a place in a group that come by an entry point, as they live above the command line's floor."""
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs if verb not in ABOVE)
 """The built-in verbs: each is a module of this package that holds a click command called `command`."""

@@ -1,30 +1,46 @@
 """The gRPC client. Imports no torch."""
 
 from adapterhub.client.answers import (
+    AdapterState,
     FinishReason,
     Generation,
     Piece,
-    ResidentAdapter,
+    RouteChoice,
+    ServedAdapter,
     ServerInfo,
+    ServerLimits,
     Stats,
+    Timings,
     TokenLogprobs,
     Usage,
 )
 from adapterhub.client.client import Client
-from adapterhub.client.requests import FormatKind, SamplingOptions
+from adapterhub.client.connection import Tls
+from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
+from adapterhub.client.routes import Route, RouteRule, RouteTarget
 from adapterhub.settings import DEFAULT_ADDRESS
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "AdapterState",
     "Client",
     "FinishReason",
     "FormatKind",
     "Generation",
     "Piece",
-    "ResidentAdapter",
+    "Prompt",
+    "Route",
+    "RouteChoice",
+    "RouteRule",
+    "RouteTarget",
     "SamplingOptions",
+    "ServedAdapter",
     "ServerInfo",
+    "ServerLimits",
     "Stats",
+    "Timings",
+    "Tls",
     "TokenLogprobs",
+    "Turn",
     "Usage",
 ]

@@ -8,9 +8,24 @@ from adapterhub.pb.v1 import adapters_pb2, inference_pb2, server_pb2
 
 FinishReason = Literal["stop", "length"]
 
+AdapterState = Literal["queued", "downloading", "validating", "host", "resident", "failed", "disk", "unloaded"]
+"""How far an adapter is on a server."""
+
 _FINISH_REASONS: dict[inference_pb2.FinishReason, FinishReason] = {
     inference_pb2.FINISH_REASON_STOP: "stop",
     inference_pb2.FINISH_REASON_LENGTH: "length",
+}
+
+
+_STATES: dict[adapters_pb2.AdapterState, AdapterState] = {
+    adapters_pb2.ADAPTER_STATE_QUEUED: "queued",
+    adapters_pb2.ADAPTER_STATE_DOWNLOADING: "downloading",
+    adapters_pb2.ADAPTER_STATE_VALIDATING: "validating",
+    adapters_pb2.ADAPTER_STATE_HOST: "host",
+    adapters_pb2.ADAPTER_STATE_RESIDENT: "resident",
+    adapters_pb2.ADAPTER_STATE_FAILED: "failed",
+    adapters_pb2.ADAPTER_STATE_DISK: "disk",
+    adapters_pb2.ADAPTER_STATE_UNLOADED: "unloaded",
 }
 
 
@@ -36,6 +51,35 @@ class TokenLogprobs(NamedTuple):
         return cls(message.logprob, tuple((each.token_id, each.logprob) for each in message.top))
 
 
+class RouteChoice(NamedTuple):
+    """Which rule chose the adapter."""
+
+    by: str
+    """`adapter`, `base`, `task`, `rule`, `router` or `fallback`."""
+    name: str
+    """The task's, the rule's or the router's."""
+    adapter: str
+
+    @classmethod
+    def of(cls, message: inference_pb2.RouteChoice) -> Self:
+        return cls(message.by, message.name, message.adapter)
+
+
+class Timings(NamedTuple):
+    """Where the time of a generation went on the server, in seconds."""
+
+    before_engine: float
+    """Resolving, loading and tokenizing."""
+    first_token: float
+    """From there to the first token."""
+    total: float
+
+    @classmethod
+    def of(cls, message: inference_pb2.Timings) -> Self:
+        spans = (message.before_engine, message.first_token, message.total)
+        return cls(*(span.ToNanoseconds() / 1e9 for span in spans))
+
+
 class Generation(NamedTuple):
     """A whole generation."""
 
@@ -45,19 +89,28 @@ class Generation(NamedTuple):
     adapter_digest: str
     finish_reason: FinishReason
     usage: Usage
-    logprobs: tuple[TokenLogprobs, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...]
     """One for each token, when asked for."""
+    route: RouteChoice
+    timings: Timings
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateResponse) -> Self:
-        reason = _FINISH_REASONS[message.finish_reason]
-        ids = tuple(message.token_ids)
-        usage, logprobs = Usage.of(message.usage), tuple(map(TokenLogprobs.of, message.logprobs))
-        return cls(message.text, ids, message.adapter, message.adapter_digest, reason, usage, logprobs)
+        return cls(
+            message.text,
+            tuple(message.token_ids),
+            message.adapter,
+            message.adapter_digest,
+            _FINISH_REASONS[message.finish_reason],
+            Usage.of(message.usage),
+            tuple(map(TokenLogprobs.of, message.logprobs)),
+            RouteChoice.of(message.route),
+            Timings.of(message.timings),
+        )
 
 
 class Piece(NamedTuple):
-    """A piece of a generation: the adapter is named in the first, the reason and usage stand in the last."""
+    """A piece of a generation: the first names adapter and route, the last has the reason, usage and timings."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -65,29 +118,53 @@ class Piece(NamedTuple):
     adapter_digest: str
     finish_reason: FinishReason | None
     usage: Usage | None
-    logprobs: tuple[TokenLogprobs, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...]
     """One for each token, when asked for."""
+    route: RouteChoice | None
+    timings: Timings | None
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateStreamResponse) -> Self:
-        reason = _FINISH_REASONS.get(message.finish_reason)
-        usage = Usage.of(message.usage) if message.HasField("usage") else None
-        ids, logprobs = tuple(message.token_ids), tuple(map(TokenLogprobs.of, message.logprobs))
-        return cls(message.text, ids, message.adapter, message.adapter_digest, reason, usage, logprobs)
+        return cls(
+            message.text,
+            tuple(message.token_ids),
+            message.adapter,
+            message.adapter_digest,
+            _FINISH_REASONS.get(message.finish_reason),
+            Usage.of(message.usage) if message.HasField("usage") else None,
+            tuple(map(TokenLogprobs.of, message.logprobs)),
+            RouteChoice.of(message.route) if message.HasField("route") else None,
+            Timings.of(message.timings) if message.HasField("timings") else None,
+        )
 
 
-class ResidentAdapter(NamedTuple):
-    """An adapter the server holds in memory."""
+class ServedAdapter(NamedTuple):
+    """An adapter the server knows."""
 
     digest: str
+    """Empty while it is on its way from the Hub."""
     refs: tuple[str, ...]
     method: str
     nbytes: int
     running: int
+    """Generations that run on it."""
+    state: AdapterState
+    reason: str
+    """Why the last load failed, when it did."""
+    pinned: bool
 
     @classmethod
-    def of(cls, message: adapters_pb2.ResidentAdapter) -> Self:
-        return cls(message.digest, tuple(message.refs), message.method, message.bytes, message.running)
+    def of(cls, message: adapters_pb2.Adapter) -> Self:
+        return cls(
+            message.digest,
+            tuple(message.refs),
+            message.method,
+            message.bytes,
+            message.running,
+            _STATES[message.state],
+            message.reason,
+            message.pinned,
+        )
 
 
 class Stats(NamedTuple):
@@ -113,6 +190,22 @@ class Stats(NamedTuple):
         return cls(*(getattr(message, name) for name in cls._fields))
 
 
+class ServerLimits(NamedTuple):
+    """What requests and adapters may take."""
+
+    max_sequences: int
+    max_requests: int
+    step_tokens: int
+    kv_tokens: int
+    kv_bytes: int
+    adapter_bytes: int
+    host_adapter_bytes: int
+
+    @classmethod
+    def of(cls, message: server_pb2.Limits) -> Self:
+        return cls(*(getattr(message, name) for name in cls._fields))
+
+
 class ServerInfo(NamedTuple):
     """What the server is and how it fares."""
 
@@ -124,9 +217,12 @@ class ServerInfo(NamedTuple):
     quantization: str
     weight_bytes: int
     max_context: int
+    methods: tuple[str, ...]
+    limits: ServerLimits
     stats: Stats
 
     @classmethod
     def of(cls, message: server_pb2.InfoResponse) -> Self:
-        values = {name: getattr(message, name) for name in cls._fields if name != "stats"}
-        return cls(**values, stats=Stats.of(message.stats))
+        plain = {name: getattr(message, name) for name in cls._fields if name not in ("methods", "limits", "stats")}
+        limits, stats = ServerLimits.of(message.limits), Stats.of(message.stats)
+        return cls(**plain, methods=tuple(message.methods), limits=limits, stats=stats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
@@ -14,6 +14,23 @@ FormatKind = Literal["raw", "chat"]
 _KINDS = {
     "raw": inference_pb2.PromptFormat.KIND_RAW,
     "chat": inference_pb2.PromptFormat.KIND_CHAT,
+}
+
+
+class Turn(NamedTuple):
+    """What one side of a chat said."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | Sequence[int] | Sequence[Turn]
+"""Text, token ids, or the turns of a chat."""
+
+_ROLES = {
+    "system": inference_pb2.Turn.ROLE_SYSTEM,
+    "user": inference_pb2.Turn.ROLE_USER,
+    "assistant": inference_pb2.Turn.ROLE_ASSISTANT,
 }
 
 
@@ -31,20 +48,49 @@ class SamplingOptions(TypedDict, total=False):
 
 
 def generate_request(
-    prompt: str | Sequence[int],
+    prompt: Prompt,
     adapter: str,
+    task: str,
+    route_key: str,
     kind: FormatKind | None,
     system_prompt: str | None,
     sampling: SamplingOptions,
 ) -> inference_pb2.GenerateRequest:
     """Raises InvalidInputError for a value that cannot be sent at all; the server checks the others."""
     request = inference_pb2.GenerateRequest(sampling=_sampling(sampling))
+    _fill(request, prompt, adapter, kind, system_prompt)
+    for field, value in (("task", task), ("route_key", route_key)):
+        with _naming(field):
+            setattr(request, field, value)
+    return request
+
+
+def tokenize_request(
+    prompt: str | Sequence[Turn], adapter: str, kind: FormatKind | None, system_prompt: str | None
+) -> inference_pb2.TokenizeRequest:
+    """Raises as `generate_request`."""
+    request = inference_pb2.TokenizeRequest()
+    _fill(request, prompt, adapter, kind, system_prompt)
+    return request
+
+
+def _fill(
+    request: inference_pb2.GenerateRequest | inference_pb2.TokenizeRequest,
+    prompt: Prompt,
+    adapter: str,
+    kind: FormatKind | None,
+    system_prompt: str | None,
+) -> None:
     if isinstance(prompt, str):
         with _naming("text"):
             request.text = prompt
+    elif prompt and isinstance(prompt[0], Turn):
+        with _naming("chat"):
+            turns = [inference_pb2.Turn(role=_ROLES[role], content=content) for role, content in prompt]  # type: ignore[misc]
+            request.chat.CopyFrom(inference_pb2.Chat(turns=turns))
     else:
         with _naming("token_ids"):
-            request.token_ids.CopyFrom(inference_pb2.TokenIds(ids=prompt))
+            request.token_ids.CopyFrom(inference_pb2.TokenIds(ids=prompt))  # type: ignore[union-attr,arg-type]
     with _naming("adapter"):
         request.adapter = adapter
     if kind is not None or system_prompt is not None:
@@ -52,7 +98,6 @@ def generate_request(
     if system_prompt is not None:
         with _naming("prompt_format.system_prompt"):
             request.prompt_format.system_prompt = system_prompt
-    return request
 
 
 def _sampling(options: SamplingOptions) -> inference_pb2.Sampling:
@@ -88,5 +133,5 @@ def _naming(field: str) -> Iterator[None]:
     """Raises InvalidInputError naming `field` where a value does not fit its type on the wire."""
     try:
         yield
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise InvalidInputError(f"{field}: {error}", field=field) from None

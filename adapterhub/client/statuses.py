@@ -23,17 +23,21 @@ from adapterhub.errors import (
     ConflictError,
     CorruptAdapterError,
     EngineStoppedError,
+    ForbiddenError,
     IntegrityError,
     InvalidInputError,
     NotFoundError,
     QueueFullError,
     RefError,
+    RouterError,
     UnavailableError,
     UnsupportedAdapterError,
     UnsupportedBaseError,
 )
 
 DOMAIN = "adapterhub"
+MAX_MESSAGE_BYTES = 1024
+"""In UTF-8. It stands three times in a status, once with its bytes spelled out."""
 
 
 class Row(NamedTuple):
@@ -50,6 +54,7 @@ STATUSES = (
     Row(InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     Row(AdapterNotFoundError, grpc.StatusCode.NOT_FOUND, "ADAPTER_NOT_FOUND"),
     Row(NotFoundError, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    Row(ForbiddenError, grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN"),
     Row(AuthError, grpc.StatusCode.UNAUTHENTICATED, "NOT_ALLOWED"),
     Row(ConflictError, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT"),
     Row(QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
@@ -60,6 +65,7 @@ STATUSES = (
     Row(UnsupportedBaseError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BASE"),
     Row(BaseMismatchError, grpc.StatusCode.FAILED_PRECONDITION, "BASE_MISMATCH"),
     Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
+    Row(RouterError, grpc.StatusCode.INTERNAL, "ROUTER_FAILED"),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])
@@ -70,7 +76,7 @@ def to_status(error: Exception, *, request_id: str) -> Status:
     """The status of an error, which is INTERNAL and tells nothing but the request's id when it is not in the table."""
     row = next((row for row in STATUSES if isinstance(error, row.error)), None)
     code, reason = (row.code, row.reason) if row else (grpc.StatusCode.INTERNAL, "INTERNAL")
-    message = str(error) if row else f"internal error; the server's log has it under request {request_id}"
+    message = _short(str(error)) if row else f"internal error; the server's log has it under request {request_id}"
     status = Status(code=code.value[0], message=message)
     status.details.add().Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata={"request_id": request_id}))
     if isinstance(error, InvalidInputError) and error.field:
@@ -83,6 +89,14 @@ def to_status(error: Exception, *, request_id: str) -> Status:
         delay.FromNanoseconds(round(error.retry_after * 1e9))
         status.details.add().Pack(RetryInfo(retry_delay=delay))
     return status
+
+
+def _short(text: str) -> str:
+    """`text`, cut where it would not go through: a status travels in headers, of which a client takes 8 KiB."""
+    whole = text.encode()
+    if len(whole) <= MAX_MESSAGE_BYTES:
+        return text
+    return whole[:MAX_MESSAGE_BYTES].decode(errors="ignore") + " ..."
 
 
 def from_status(status: Status) -> AdapterHubError:

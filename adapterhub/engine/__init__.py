@@ -3,7 +3,7 @@
 from adapterhub.engine.engine import Engine
 from adapterhub.engine.limits import Limits
 from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, TokenLogprobs
-from adapterhub.engine.stats import AdapterStatus, EngineStats
+from adapterhub.engine.stats import AdapterStatus, EngineStats, Tier
 
 __all__ = [
     "AdapterStatus",
@@ -15,5 +15,6 @@ __all__ = [
     "Limits",
     "Request",
     "Sampling",
+    "Tier",
     "TokenLogprobs",
 ]

@@ -42,13 +42,14 @@ class AdapterEntry:
         """Bytes it will take; those of its file before it ever was resident."""
         return self.needs or self.adapter.nbytes
 
-    def status(self, *, on_host: bool) -> AdapterStatus:
+    def status(self, tier: Tier) -> AdapterStatus:
+        """Its line in a listing; `tier` is where it is when it is neither resident nor failed."""
         resident = self.resident
-        tier: Tier = "host" if on_host else "disk"
         if resident is not None:
             tier = "resident"
         elif self.failure is not None:
             tier = "failed"
-        method = resident.method.name if resident else self.adapter.peft_type.lower()
+        method = resident.method.name if resident else self.adapter.method_name
         nbytes = resident.nbytes if resident else self.adapter.nbytes
-        return AdapterStatus(self.adapter.digest, method, nbytes, resident.running if resident else 0, tier)
+        running = resident.running if resident else 0
+        return AdapterStatus(self.adapter.digest, method, nbytes, running, tier, self.pins > 0, self.failure)

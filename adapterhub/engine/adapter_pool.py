@@ -14,7 +14,7 @@ from adapterhub.adapter import Adapter
 from adapterhub.engine.adapter_entry import AdapterEntry, Waiter
 from adapterhub.engine.host_tier import HostTier
 from adapterhub.engine.resident_adapter import ResidentAdapter
-from adapterhub.engine.stats import AdapterStatus
+from adapterhub.engine.stats import AdapterStatus, Tier
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, EngineStoppedError, UnavailableError
 
 Prepare = Callable[[Adapter, Mapping[str, Tensor]], ResidentAdapter]
@@ -140,7 +140,7 @@ class AdapterPool:
     def statuses(self) -> list[AdapterStatus]:
         """All known adapters."""
         with self._lock:
-            return [entry.status(on_host=self._host.holds(digest)) for digest, entry in self._entries.items()]
+            return [entry.status(self._tier(entry)) for entry in self._entries.values()]
 
     def check_integrity(self) -> None:
         with self._lock:
@@ -169,6 +169,14 @@ class AdapterPool:
         if digest not in self._entries:
             raise _unknown(digest)
         return self._entries[digest]
+
+    def _tier(self, entry: AdapterEntry) -> Tier:
+        """Where an adapter is that is not resident."""
+        if entry in self._loading or any(entry is arriving for arriving, _ in self._arriving):
+            return "loading"
+        if entry in self._wanted:
+            return "queued"
+        return "host" if self._host.holds(entry.adapter.digest) else "disk"
 
     def _check(self, digest: str) -> AdapterEntry:
         if self._closed:

@@ -36,8 +36,6 @@ from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
 from adapterhub.plugins import Methods, installed_methods
 
-MAX_REQUESTS = 1024
-"""Waiting and running together; more are refused."""
 IDLE_SECONDS = 1.0
 """Of idleness, after which every table is checked, once: nothing is delayed by it, and an engine that has
 lost track of something stops and does not serve on."""
@@ -46,6 +44,7 @@ lost track of something stops and does not serve on."""
 class Engine:
     """Generates for requests over one base, each with its own adapter or none.
 
+    Of more than `max_requests`, waiting and running, `submit` refuses; at most `max_sequences` run in a step.
     `kv_tokens` is the room for keys and values, in positions; `step_tokens` bounds the rows of a
     step; `adapter_bytes` is the room for resident adapters, `host_adapter_bytes` for the tensors of
     those that may come back; what is not given is a share of the free memory (`limits`). `observe` is
@@ -58,6 +57,7 @@ class Engine:
         self,
         base: BaseModel,
         *,
+        max_requests: int = 1024,
         max_sequences: int = 32,
         kv_tokens: int | None = None,
         max_context: int | None = None,
@@ -72,7 +72,9 @@ class Engine:
         chosen = methods or installed_methods()
         self.limits = Limits.of(
             base,
+            max_requests=max_requests,
             max_sequences=max_sequences,
+            step_tokens=step_tokens,
             kv_tokens=kv_tokens,
             max_context=max_context,
             adapter_bytes=adapter_bytes,
@@ -86,10 +88,12 @@ class Engine:
             host_budget=self.limits.host_adapter_bytes,
         )
         self._runner = Runner(base, cache)
-        scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=step_tokens)
+        scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)
+        self.methods = tuple(sorted(chosen.by_name))
+        """Names of the methods whose adapters are served."""
         self._loop = Loop(self._runner, scheduler, pool, eos=_eos_ids(base), on_end=self._leave, observe=observe)
         self._ids = itertools.count(1)
-        self._seats = Seats(MAX_REQUESTS)
+        self._seats = Seats(max_requests)
         self._commands = Commands()
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="adapterhub-engine", daemon=True)
@@ -119,6 +123,10 @@ class Engine:
     def alive(self) -> bool:
         """Whether the engine's thread runs."""
         return self._thread.is_alive()
+
+    def register_adapter(self, adapter: Adapter) -> None:
+        """Make an adapter known; it is loaded when a request names it. Any thread."""
+        self._pool.register(adapter)
 
     def load_adapter(self, adapter: Adapter) -> None:
         """Make an adapter known and resident; returns once it is. Blocks; any thread.

@@ -23,8 +23,12 @@ CGROUP = Path("/sys/fs/cgroup")
 class Limits:
     """What one engine may hold."""
 
+    max_requests: int
+    """Waiting and running together."""
     max_sequences: int
     """Sequences in one step."""
+    step_tokens: int
+    """Rows in one step."""
     kv_tokens: int
     """Positions with room for keys and values, whole blocks."""
     kv_bytes: int
@@ -40,7 +44,9 @@ class Limits:
         cls,
         base: BaseModel,
         *,
+        max_requests: int,
         max_sequences: int,
+        step_tokens: int,
         kv_tokens: int | None = None,
         max_context: int | None = None,
         adapter_bytes: int | None = None,
@@ -68,7 +74,16 @@ class Limits:
             host_adapter_bytes = int(host_free * ADAPTER_SHARE)
         _check_free("adapter_bytes", adapter_bytes, free)
         _check_free("host_adapter_bytes", host_adapter_bytes, host_free)
-        return cls(max_sequences, blocks * BLOCK_TOKENS, kv_bytes, context, adapter_bytes, host_adapter_bytes)
+        return cls(
+            max_requests,
+            max_sequences,
+            max(step_tokens, max_sequences),
+            blocks * BLOCK_TOKENS,
+            kv_bytes,
+            context,
+            adapter_bytes,
+            host_adapter_bytes,
+        )
 
     @property
     def max_length(self) -> int:

@@ -23,7 +23,7 @@ class Scheduler:
         self._pool = pool
         self._cache = cache
         self._max_sequences = max_sequences
-        self._step_tokens = max(step_tokens, max_sequences)
+        self._step_tokens = step_tokens
         self.queue = FairQueue()
         self.running: list[Sequence] = []
         self.preemptions = 0

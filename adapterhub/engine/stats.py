@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Tier = Literal["resident", "host", "disk", "failed"]
-"""Ready to run; in host memory; only in its files; or failed a moment ago."""
+from adapterhub.errors import AdapterHubError
+
+Tier = Literal["resident", "loading", "queued", "host", "disk", "failed"]
+"""Ready to run; being read, checked and bound; waiting for that; in host memory; only in its files; failed of late."""
 
 
 class AdapterStatus(NamedTuple):
@@ -18,6 +20,9 @@ class AdapterStatus(NamedTuple):
     running: int
     """Requests that hold it."""
     tier: Tier
+    pinned: bool = False
+    failure: AdapterHubError | None = None
+    """Why the last load failed, when it did."""
 
 
 @dataclass(frozen=True)

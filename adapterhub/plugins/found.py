@@ -13,6 +13,9 @@ GROUP = "adapterhub"
 """Entry points of methods and the rest; loaded when a verb needs them."""
 COMMANDS_GROUP = "adapterhub.commands"
 """Entry points of verbs; these modules import without torch."""
+ROUTERS_GROUP = "adapterhub.routers"
+"""Entry points of routers; loaded when a server is to use one."""
+GROUPS = (GROUP, COMMANDS_GROUP, ROUTERS_GROUP)
 VARIABLE = variable("plugins")
 """Names of plugins with commas between: only these are used, and none when it is empty; unset, all are."""
 OWN = "adapterhub"
@@ -37,7 +40,7 @@ def find(group: str) -> Found:
     if settings.plugins is None:
         return Found(in_order(points))
     wanted, where = set(settings.plugins), origins["plugins"]
-    installed = {point.name for each in (GROUP, COMMANDS_GROUP) for point in entry_points(group=each)}
+    installed = {point.name for each in GROUPS for point in entry_points(group=each)}
     if unknown := sorted(wanted - installed):
         there = ", ".join(sorted(installed)) or "none"
         raise ConfigError(

@@ -13,7 +13,7 @@ from adapterhub.method import Method
 from adapterhub.plugins.found import GROUP, distribution, find, in_order
 from adapterhub.plugins.load import load
 from adapterhub.plugins.peft_types import peft_types
-from adapterhub.plugins.plugin_status import PluginStatus
+from adapterhub.plugins.plugin_status import PluginStatus, left_out
 from adapterhub.preset import TrainPreset
 from adapterhub.settings import effective
 from adapterhub.unserved import Unserved
@@ -66,11 +66,7 @@ class Methods:
         )
 
     def _left_out(self) -> str:
-        broken = [f"{plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error]
-        reasons = [f"; broken plugins: {'; '.join(broken)}"] if broken else []
-        if self.switched_off:
-            reasons.append(f"; switched off by {self.switched_off_by}: {', '.join(self.switched_off)}")
-        return "".join(reasons)
+        return left_out(self.plugins, self.switched_off, self.switched_off_by)
 
 
 def installed_methods() -> Methods:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,4 +21,16 @@ class PluginStatus:
     """The methods, and presets to train them by, that it registered."""
     verbs: tuple[str, ...] = ()
     """The verbs it added to the command line."""
+    routers: tuple[str, ...] = ()
+    """The routers it registered."""
     error: str = ""
+
+
+def left_out(plugins: Sequence[PluginStatus], switched_off: Sequence[str], by: str) -> str:
+    """What to add to the error about something that no plugin gives: it may be of one that is not used."""
+    reasons = []
+    if broken := [f"{plugin.name}: {plugin.error}" for plugin in plugins if plugin.error]:
+        reasons.append(f"; broken plugins: {'; '.join(broken)}")
+    if switched_off:
+        reasons.append(f"; switched off by {by}: {', '.join(switched_off)}")
+    return "".join(reasons)

@@ -121,10 +121,27 @@ class Refs:
         """All names with their tags, in order, without digests."""
         return self._all(REFS)
 
+    def stamp(self) -> frozenset[tuple[str, int, int]]:
+        """Another one for another state of the tags. Opens no file."""
+        found = set()
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                with suppress(FileNotFoundError):  # removed meanwhile, or a temporary file
+                    status = Path(folder, name).lstat()
+                    found.add((f"{folder}/{name}", status.st_ino, status.st_mtime_ns))
+        return frozenset(found)
+
     def tags(self, name: str) -> list[str]:
         """The tags of a name, in order; none when the name is not known."""
         namespace, _, own = AdapterRef(name).name.rpartition("/")
         return [ref.tag for ref in self._tags(REFS, namespace or NO_NAMESPACE, own)]
+
+    def ever_held(self, ref: AdapterRef) -> bool:
+        """Whether some tag of the name, maybe one that was removed, ever held `ref.digest`."""
+        namespace, _, own = ref.name.rpartition("/")
+        places = [(kind, namespace or NO_NAMESPACE, own) for kind in (REFS, LOGS)]
+        tags = {tag for place in places for tag in self._tags(*place)}
+        return any(move.digest == ref.digest for tag in tags for move in self.history(tag))
 
     def _log(self, ref: AdapterRef, held: str, move: RefMove) -> None:
         path = self._log_path(ref)

@@ -163,9 +163,14 @@ class Store:
         self._check_format()
         return iter(self._refs)
 
+    def stamp(self) -> object:
+        """Another one for another state of the tags; no file is opened."""
+        return self._refs.stamp()
+
     def pin(self, ref: AdapterRef | str) -> AdapterRef:
         """The reference with the digest its tag holds now; one that has a digest keeps it.
 
+        A digest is found under the names that held it, so that what a name may open is what it was given.
         Raises RefError and AdapterNotFoundError, naming what is near.
         """
         ref = _own(ref)
@@ -175,8 +180,8 @@ class Store:
             near = did_you_mean(ref.name, {other.name for other in self._refs})
             raise AdapterNotFoundError(f"no adapter {ref.name!r} in {self.root}{near}", resource=str(ref))
         if ref.digest:
-            if not self._blobs.has(ref.digest):
-                raise AdapterNotFoundError(f"no content {ref.digest} in {self.root}", resource=str(ref))
+            if not self._refs.ever_held(ref) or not self._blobs.has(ref.digest):
+                raise AdapterNotFoundError(f"{ref.name} never held {ref.digest} in {self.root}", resource=str(ref))
             return ref
         if not (digest := self._refs.read(ref)):
             known = ", ".join(tags)
@@ -198,6 +203,12 @@ class Store:
             return read_files(files, where=str(pinned), digest=pinned.digest)
         except FileNotFoundError as error:  # no tag holds it, and a sweep took it just now
             raise CorruptAdapterError(f"{error.filename}: missing") from None
+
+    def describe(self, ref: AdapterRef | str) -> Adapter:
+        """As `resolve`, with its tensors' bytes counted and not hashed: for what it says of itself, not to serve."""
+        pinned = self.pin(ref)
+        files = {name: self._blobs.locate(blob) for name, blob in self._blobs.manifest(pinned.digest).files.items()}
+        return read_files(files, where=str(pinned), digest=pinned.digest)
 
     def list(self) -> tuple[StoredAdapter, ...]:
         """Every tag and what it holds, from headers alone; one that cannot be read says why."""

@@ -46,5 +46,7 @@ class TrainConfig(Config):
     """Share of the steps in which the learning rate rises."""
     max_length: int = Field(default=512, ge=2)
     """Most tokens of a prompt with its response; a longer example is refused with its line."""
+    prompt_signature: bool = True
+    """Record what the prompts look like, in 1024 small numbers, so that a router can tell such prompts."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides the split, the order of examples and the adapter's first values."""

@@ -13,6 +13,7 @@ from adapterhub.errors import ConfigError
 from adapterhub.method import Method, MethodConfig, Plan
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import PromptFormat
+from adapterhub.prompt_signature import sign_prompts
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.dataset import Dataset, read_dataset
@@ -39,6 +40,8 @@ class TrainJob:
     """Empty when nothing is held out."""
     data: dict[str, Any]
     """Digests and counts of the data, for the adapter's record."""
+    prompt_signature: str
+    """Of the prompts trained on; empty when the run is to leave none."""
 
     @classmethod
     def prepare(cls, config: TrainConfig, base: BaseModel | None) -> Self:
@@ -73,6 +76,7 @@ class TrainJob:
             train=sides[0],
             held_out=sides[1],
             data=_record(train, held_out),
+            prompt_signature=sign_prompts(pair.prompt for pair in train.pairs) if config.prompt_signature else "",
         )
 
     def targets(self) -> list[str]:

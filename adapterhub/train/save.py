@@ -69,6 +69,7 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
         base=job.base.record,
         quantization=job.base.quantization,
         prompt_format=job.prompt_format,
+        prompt_signature=job.prompt_signature,
         data=job.data | {"general_text": general_text_digest()},
         training={"objective": "sft", "steps": figures.steps, **preset, **settings},
         seeds={"training": job.config.seed},

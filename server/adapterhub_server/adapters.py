@@ -1,54 +1,100 @@
-"""The Adapters service: what is resident."""
+"""The Adapters service: what the server knows, and how it is loaded, kept and let go."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
-from adapterhub.engine import Engine
-from adapterhub.errors import ConflictError
+from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import adapters_pb2, adapters_pb2_grpc
+from adapterhub.store import AdapterRef
+from adapterhub_server.caller import ANYBODY, CALLER
 from adapterhub_server.catalog import Catalog
+from adapterhub_server.known_adapter import KnownAdapter, State
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+STATES: dict[State, adapters_pb2.AdapterState] = {
+    "queued": adapters_pb2.ADAPTER_STATE_QUEUED,
+    "downloading": adapters_pb2.ADAPTER_STATE_DOWNLOADING,
+    "validating": adapters_pb2.ADAPTER_STATE_VALIDATING,
+    "host": adapters_pb2.ADAPTER_STATE_HOST,
+    "resident": adapters_pb2.ADAPTER_STATE_RESIDENT,
+    "failed": adapters_pb2.ADAPTER_STATE_FAILED,
+    "disk": adapters_pb2.ADAPTER_STATE_DISK,
+    "unloaded": adapters_pb2.ADAPTER_STATE_UNLOADED,
+}
+
 
 class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
-    def __init__(self, engine: Engine, catalog: Catalog) -> None:
-        self._engine = engine
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     async def List(  # noqa: N802  gRPC's name
         self, request: adapters_pb2.ListAdaptersRequest, context: Context
     ) -> adapters_pb2.ListAdaptersResponse:
-        return adapters_pb2.ListAdaptersResponse(adapters=self._resident())
+        caller = CALLER.get()
+        known = self._catalog.list()
+        if caller.adapters != ANYBODY.adapters:  # what no name points at any more is nobody's in particular
+            known = [each for each in known if any(caller.may_use(AdapterRef.parse(ref)) for ref in each.refs)]
+        found = map(_message, known)
+        wanted = set(request.states)
+        if unknown := wanted - set(STATES.values()):
+            raise InvalidInputError(f"states: {min(unknown)} is none (accepted: those of AdapterState)", field="states")
+        return adapters_pb2.ListAdaptersResponse(
+            adapters=[each for each in found if not wanted or each.state in wanted]
+        )
 
-    async def Load(  # noqa: N802  gRPC's name
+    async def Get(  # noqa: N802
+        self, request: adapters_pb2.GetAdapterRequest, context: Context
+    ) -> adapters_pb2.GetAdapterResponse:
+        return adapters_pb2.GetAdapterResponse(adapter=_message(self._catalog.describe(_allowed(request.adapter))))
+
+    async def Load(  # noqa: N802
         self, request: adapters_pb2.LoadAdapterRequest, context: Context
     ) -> adapters_pb2.LoadAdapterResponse:
-        adapter = await self._catalog.get(request.adapter)
-        await asyncio.to_thread(self._engine.load_adapter, adapter)  # it may have been evicted since
-        found = next((resident for resident in self._resident() if resident.digest == adapter.digest), None)
-        if found is None:
-            raise ConflictError(f"adapter {request.adapter} was unloaded meanwhile")
-        return adapters_pb2.LoadAdapterResponse(adapter=found)
+        return adapters_pb2.LoadAdapterResponse(adapter=_message(await self._catalog.load(_allowed(request.adapter))))
 
-    async def Unload(  # noqa: N802  gRPC's name
+    async def Unload(  # noqa: N802
         self, request: adapters_pb2.UnloadAdapterRequest, context: Context
     ) -> adapters_pb2.UnloadAdapterResponse:
-        return adapters_pb2.UnloadAdapterResponse(digest=self._catalog.unload(request.adapter))
+        return adapters_pb2.UnloadAdapterResponse(digest=self._catalog.unload(_allowed(request.adapter)))
 
-    def _resident(self) -> list[adapters_pb2.ResidentAdapter]:
-        return [
-            adapters_pb2.ResidentAdapter(
-                digest=status.digest,
-                refs=self._catalog.names(status.digest),
-                method=status.method,
-                bytes=status.nbytes,
-                running=status.running,
-            )
-            for status in sorted(self._engine.adapters())
-            if status.tier == "resident"
-        ]
+    async def Pin(  # noqa: N802
+        self, request: adapters_pb2.PinAdapterRequest, context: Context
+    ) -> adapters_pb2.PinAdapterResponse:
+        return adapters_pb2.PinAdapterResponse(adapter=_message(await self._catalog.pin(_allowed(request.adapter))))
+
+    async def Unpin(  # noqa: N802
+        self, request: adapters_pb2.UnpinAdapterRequest, context: Context
+    ) -> adapters_pb2.UnpinAdapterResponse:
+        return adapters_pb2.UnpinAdapterResponse(adapter=_message(self._catalog.unpin(_allowed(request.adapter))))
+
+    async def Watch(  # noqa: N802
+        self, request: adapters_pb2.WatchAdapterRequest, context: Context
+    ) -> AsyncGenerator[adapters_pb2.WatchAdapterResponse]:
+        async with aclosing(self._catalog.watch(_allowed(request.adapter))) as states:
+            async for known in states:
+                yield adapters_pb2.WatchAdapterResponse(adapter=_message(known))
+
+
+def _allowed(ref: str) -> str:
+    """The reference itself. Raises RefError, and ForbiddenError when the caller may not use what it names."""
+    CALLER.get().check(AdapterRef.parse(ref))
+    return ref
+
+
+def _message(known: KnownAdapter) -> adapters_pb2.Adapter:
+    return adapters_pb2.Adapter(
+        digest=known.digest,
+        refs=known.refs,
+        method=known.method,
+        bytes=known.nbytes,
+        running=known.running,
+        state=STATES[known.state],
+        reason=known.reason,
+        pinned=known.pinned,
+    )

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from adapterhub import hookimpl
 from adapterhub.cli.config_flags import config_flags, given
+from adapterhub_server import keys_command
 from adapterhub_server.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ adapterhub serve --base smollm2-135m --adapter team/orders --adapter-bytes 512MB
 @hookimpl
 def register_commands(register: Callable[[click.Command], None]) -> None:
     register(command)
+    register(keys_command.command)
 
 
 @click.command("serve")

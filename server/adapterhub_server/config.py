@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from adapterhub.config import Config, Size
 
@@ -20,8 +22,28 @@ class ServeConfig(Config):
     """Where to listen."""
     port: int = Field(default=50151, ge=0, le=65535)
     """The port; 0 takes a free one."""
+    tls_cert: Path | None = None
+    """The server's certificate with its chain, PEM; read again when it changes. Needs --tls-key."""
+    tls_key: Path | None = None
+    """The certificate's private key, PEM."""
+    tls_client_ca: Path | None = None
+    """The CA of the clients' certificates, PEM; with it, every client must have one."""
+    keys: Path | None = None
+    """The file of the API keys (`adapterhub keys create`); with it, every call but health's needs one."""
+    insecure: bool = False
+    """Listen beyond this machine without TLS, or without keys or client certificates."""
+    max_calls: int = Field(default=256, ge=1, le=1 << 16)
+    """The most calls under way of one API key; without keys, of one address."""
+    allow_hub: tuple[str, ...] = ()
+    """A pattern of Hub adapters that requests may bring in, such as hf:my-org/*; may be repeated."""
+    routes: Path | None = None
+    """The file of the routes. [default: one for each base, beside the store's adapters]"""
+    router: str | None = None
+    """The router that picks an adapter by the prompt where a request names none, such as similarity. [default: none]"""
     adapter: tuple[str, ...] = ()
-    """An adapter to load at once, [namespace/]name[:tag][@sha256:...]; may be repeated."""
+    """An adapter to load at once and keep, [namespace/]name[:tag][@sha256:...]; may be repeated."""
+    max_requests: int = Field(default=1024, ge=1, le=1 << 16)
+    """The most requests, waiting and running; more are refused, with the seconds to try again in."""
     max_sequences: int = Field(default=32, ge=1, le=1024)
     """The most generations in one step; more wait."""
     kv_tokens: int | None = Field(default=None, ge=64, le=1 << 24)
@@ -36,3 +58,23 @@ class ServeConfig(Config):
     """Room on the host for adapters that may come back, likewise. [default: an eighth of the host's free memory]"""
     grace: float = Field(default=30, ge=0, le=3600)
     """Seconds that running generations have to end in when the server is told to stop."""
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> ServeConfig:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key: one is of no use without the other")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("tls_client_ca: needs tls_cert and tls_key")
+        if not (self.insecure or _is_loopback(self.host)):
+            if not self.tls_cert:
+                raise ValueError(f"host {self.host}: beyond this machine, TLS (tls_cert, tls_key) or insecure")
+            if not (self.keys or self.tls_client_ca):
+                raise ValueError(f"host {self.host}: beyond this machine, keys (or tls_client_ca) or insecure")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,22 +1,25 @@
-"""The Inference service: decode, resolve, generate, encode."""
+"""The Inference service: decode, route, resolve, generate, encode."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import grpc
 
-from adapterhub.engine import Engine, FinishReason, Request, Sampling, TokenLogprobs
+from adapterhub.engine import Engine, FinishReason, TokenLogprobs
 from adapterhub.pb.v1 import inference_pb2, inference_pb2_grpc
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.fields import wire_fields
 from adapterhub_server.generation import Generation
 from adapterhub_server.prompts import Prompts
+from adapterhub_server.requests import Admitted, Requests
+from adapterhub_server.router import Router
+from adapterhub_server.stopwatch import Stopwatch
 
 Context = grpc.aio.ServicerContext[inference_pb2.GenerateRequest, inference_pb2.GenerateStreamResponse]
 UnaryContext = grpc.aio.ServicerContext[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]
+TokenizeContext = grpc.aio.ServicerContext[inference_pb2.TokenizeRequest, inference_pb2.TokenizeResponse]
 
 FINISH_REASONS: dict[FinishReason, inference_pb2.FinishReason] = {
     "stop": inference_pb2.FINISH_REASON_STOP,
@@ -25,15 +28,14 @@ FINISH_REASONS: dict[FinishReason, inference_pb2.FinishReason] = {
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServicer):
-    def __init__(self, engine: Engine, catalog: Catalog) -> None:
+    def __init__(self, engine: Engine, catalog: Catalog, router: Router) -> None:
         self._engine = engine
-        self._catalog = catalog
-        self._prompts = Prompts(engine.base.tokenizer, limits=engine.limits)
+        self._requests = Requests(catalog, router, Prompts(engine.base.tokenizer, limits=engine.limits))
 
     async def Generate(  # noqa: N802  gRPC's name
         self, request: inference_pb2.GenerateRequest, context: UnaryContext
     ) -> inference_pb2.GenerateResponse:
-        async with aclosing(self._answers(request)) as answers:
+        async with aclosing(self._answers(request, context)) as answers:
             pieces = [piece async for piece in answers]
         return inference_pb2.GenerateResponse(
             text="".join(piece.text for piece in pieces),
@@ -43,46 +45,53 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             finish_reason=pieces[-1].finish_reason,
             usage=pieces[-1].usage,
             logprobs=[each for piece in pieces for each in piece.logprobs],
+            route=pieces[0].route,
+            timings=pieces[-1].timings,
         )
 
     async def GenerateStream(  # noqa: N802  gRPC's name
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> AsyncGenerator[inference_pb2.GenerateStreamResponse]:
-        async with aclosing(self._answers(request)) as answers:
+        async with aclosing(self._answers(request, context)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def _answers(
-        self, message: inference_pb2.GenerateRequest
-    ) -> AsyncGenerator[inference_pb2.GenerateStreamResponse]:
+    async def Tokenize(  # noqa: N802  gRPC's name
+        self, request: inference_pb2.TokenizeRequest, context: TokenizeContext
+    ) -> inference_pb2.TokenizeResponse:
         with wire_fields():
-            request = await self._request(message)
+            return await self._requests.tokenize(request)
+
+    async def _answers(
+        self, message: inference_pb2.GenerateRequest, context: Context | UnaryContext
+    ) -> AsyncGenerator[inference_pb2.GenerateStreamResponse]:
+        watch = Stopwatch()
+        with wire_fields():
+            admitted = await self._requests.admit(message, context.invocation_metadata() or ())
+            watch.admitted()
             generated = 0
-            first = True
-            async with aclosing(Generation(self._engine, request).pieces()) as pieces:
+            async with aclosing(Generation(self._engine, admitted.request).pieces()) as pieces:
                 async for piece in pieces:
-                    generated += len(piece.token_ids)
+                    watch.piece(len(piece.token_ids))
                     answer = inference_pb2.GenerateStreamResponse(
                         text=piece.text, token_ids=piece.token_ids, logprobs=map(_logprobs, piece.logprobs)
                     )
-                    if first:
-                        answer.adapter, answer.adapter_digest = message.adapter, request.adapter
+                    if not generated:
+                        _begin(answer, admitted)
+                    generated += len(piece.token_ids)
                     if piece.finish_reason:
                         answer.finish_reason = FINISH_REASONS[piece.finish_reason]
-                        answer.usage.prompt_tokens = len(request.prompt_ids)
+                        answer.usage.prompt_tokens = len(admitted.request.prompt_ids)
                         answer.usage.generated_tokens = generated
+                        answer.timings.CopyFrom(watch.message())
                     yield answer
-                    first = False
 
-    async def _request(self, message: inference_pb2.GenerateRequest) -> Request:
-        """The engine's request; its adapter is a digest, fixed here for the generation's whole life."""
-        options = {
-            field.name: tuple(value) if field.is_repeated else value for field, value in message.sampling.ListFields()
-        }
-        sampling = Sampling.load(options, where="sampling")
-        adapter = await self._catalog.get(message.adapter) if message.adapter else None
-        prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
-        return Request(prompt_ids, adapter.digest if adapter else "", sampling)
+
+def _begin(answer: inference_pb2.GenerateStreamResponse, admitted: Admitted) -> None:
+    """What the first piece tells. A generation gives at least one token, so it is the one before which none came."""
+    answer.adapter = admitted.choice.adapter
+    answer.adapter_digest = admitted.request.adapter
+    answer.route.CopyFrom(admitted.choice.message())
 
 
 def _logprobs(token: TokenLogprobs) -> inference_pb2.TokenLogprobs:

@@ -13,6 +13,9 @@ from adapterhub.pb.v1 import server_pb2, server_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+LIMITS = tuple(server_pb2.Limits.DESCRIPTOR.fields_by_name)
+"""The engine's limits that are told, by its own names."""
+
 
 class ServerServicer(server_pb2_grpc.ServerServicer):
     def __init__(self, engine: Engine) -> None:
@@ -31,5 +34,7 @@ class ServerServicer(server_pb2_grpc.ServerServicer):
             quantization=base.quantization,
             weight_bytes=base.weight_bytes,
             max_context=self._engine.limits.max_length,
+            methods=self._engine.methods,
+            limits=server_pb2.Limits(**{name: getattr(self._engine.limits, name) for name in LIMITS}),
             stats=server_pb2.Stats(**asdict(self._engine.stats())),
         )

@@ -8,24 +8,70 @@ from collections.abc import Callable
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
-from adapterhub.store import Store
+from adapterhub.errors import EngineStoppedError
+from adapterhub.plugins import load_routers
+from adapterhub.store import AdapterRef, Store
+from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
+from adapterhub_server.credentials import CertificateFiles
+from adapterhub_server.hub_adapters import Download, allowed, nothing
+from adapterhub_server.keys import Keys
+from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 
-LIMITS = ("max_sequences", "kv_tokens", "max_context", "step_tokens", "adapter_bytes", "host_adapter_bytes")
+LIMITS = (
+    "max_requests",
+    "max_sequences",
+    "kv_tokens",
+    "max_context",
+    "step_tokens",
+    "adapter_bytes",
+    "host_adapter_bytes",
+)
 """The settings that are the engine's, by its own names."""
 
 
 async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered."""
-    service = Service(config.host, config.port)  # first, so that a port in use is told before the base loads
+    """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered.
+
+    Raises EngineStoppedError when the engine ends by itself, and what does not let the server start.
+    """
+    access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
+    router = load_routers().get(config.router) if config.router else None
+    # First, so that a port in use is told before the base loads.
+    service = Service(config.host, config.port, access, _certificates(config))
     base = BaseModel.load(config.base, quantization=config.quantize)
     with Engine(base, **config.model_dump(include=set(LIMITS))) as engine:
-        await service.start(engine, Store.default(), config.adapter)
+        store = Store.default()
+        own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
+        routes = RouteTable(config.routes or own)
+        await service.start(engine, store, routes, config.adapter, _download(config, store), router)
         stop = _stop_signal()
         announce(service.address, engine)
-        await stop.wait()
+        stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))
+        await asyncio.wait((stopped, died), return_when=asyncio.FIRST_COMPLETED)
         await service.stop(config.grace)
+    if service.engine_died.is_set():
+        raise EngineStoppedError("the engine has stopped by itself; the log says why")
+
+
+def _download(config: ServeConfig, store: Store) -> Download:
+    """What may come from the Hub, and how."""
+    if not config.allow_hub:
+        return nothing
+
+    def pulled(asked: AdapterRef) -> AdapterRef:
+        from adapterhub.hub import pull
+
+        return pull(asked, store, base=config.base).ref
+
+    return allowed(config.allow_hub, pulled)
+
+
+def _certificates(config: ServeConfig) -> CertificateFiles | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return CertificateFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Iterable
@@ -17,65 +18,122 @@ from adapterhub.pb.v1 import (
     adapters_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
+    routes_pb2,
+    routes_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
 )
+from adapterhub.prompt_router import PromptRouter
 from adapterhub.store import Store
+from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
 from adapterhub_server.catalog import Catalog
-from adapterhub_server.errors import Errors
+from adapterhub_server.credentials import CertificateFiles, credentials
+from adapterhub_server.door import Door
+from adapterhub_server.hub_adapters import Download, nothing
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
+from adapterhub_server.prompt_picks import PromptPicks
+from adapterhub_server.route_table import RouteTable
+from adapterhub_server.router import Router
+from adapterhub_server.routes_service import RoutesServicer
 
 NAMES = tuple(
     service.full_name
-    for module in (inference_pb2, adapters_pb2, server_pb2)
+    for module in (inference_pb2, adapters_pb2, routes_pb2, server_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 """Our services, as their descriptors name them."""
 
-# Without this, a second server on the same port takes half of the first one's connections.
-OPTIONS = (("grpc.so_reuseport", 0),)
+MAX_MESSAGE_BYTES = 4 << 20
+MAX_METADATA_BYTES = 16 << 10
+KEEPALIVE_MS = 20_000
+WATCH_SECONDS = 0.5
+"""Between two looks at the engine."""
+OPTIONS = (
+    # Without this, a second server on the same port takes half of the first one's connections.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    # A client that no longer answers is dropped, and what it asked for ends.
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_MS),
+)
 
 
 class Service:
     """Made on the event loop it serves on. The port is bound at once and answered from `start` on.
 
-    Raises UnavailableError when the port cannot be bound.
+    Raises UnavailableError when the port cannot be bound, and ConfigError for certificates that cannot be read.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
+    def __init__(
+        self, host: str, port: int, access: Access | None = None, certificates: CertificateFiles | None = None
+    ) -> None:
+        """Without `access` everybody may everything; without `certificates` there is no TLS."""
+        secure = credentials(certificates) if certificates else None
+        self._server = grpc.aio.server(interceptors=[Door(access or Access())], options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        self.address = _bind(self._server, host, port)
+        self.address = _bind(self._server, host, port, secure)
+        self.engine_died = asyncio.Event()
+        """Set once the engine's thread has ended, which it does by itself only when it has lost track of something."""
+        self._watching: asyncio.Task[None] | None = None
 
-    async def start(self, engine: Engine, store: Store, preload: Iterable[str] = ()) -> None:
-        """Load what is to be resident from the start, then serve. Raises as `Catalog.get`."""
-        catalog = Catalog(engine, store)
+    async def start(
+        self,
+        engine: Engine,
+        store: Store,
+        routes: RouteTable,
+        preload: Iterable[str] = (),
+        download: Download = nothing,
+        router: PromptRouter | None = None,
+    ) -> None:
+        """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
+        catalog = Catalog(engine, store, download)
         for ref in preload:
-            await catalog.get(ref)
-        inference, adapters = InferenceServicer(engine, catalog), AdaptersServicer(engine, catalog)
+            await catalog.pin(ref)
+            await catalog.resident(ref)
+        picks = PromptPicks(router, store, engine.base.record, engine.methods) if router else None
+        inference, adapters = InferenceServicer(engine, catalog, Router(routes, picks)), AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
+        routes_pb2_grpc.add_RoutesServicer_to_server(RoutesServicer(routes), self._server)  # type: ignore[no-untyped-call]
         server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(engine), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        for name in ("", *NAMES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell(health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        self._watching = asyncio.create_task(self._watch(engine))
 
     async def stop(self, grace: float) -> None:
         """Tell health, take no new calls, and cancel what still runs after `grace` seconds."""
+        if self._watching is not None:
+            self._watching.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
 
+    async def _watch(self, engine: Engine) -> None:
+        """Whoever asks for health learns that the engine has died, and so does `engine_died`."""
+        while engine.alive:
+            await asyncio.sleep(WATCH_SECONDS)
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self.engine_died.set()
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+    async def _tell(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *NAMES):
+            await self._health.set(name, status)
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int, secure: grpc.ServerCredentials | None) -> str:
     """Bind the port, and the address it became."""
     _check_free(host, port)
     name = f"[{host}]" if ":" in host else host
     try:
-        return f"{name}:{server.add_insecure_port(f'{name}:{port}')}"
+        address = f"{name}:{port}"
+        bound = server.add_secure_port(address, secure) if secure else server.add_insecure_port(address)
+        return f"{name}:{bound}"
     except RuntimeError as error:
         raise UnavailableError(f"cannot listen on {host}, port {port}: {error}") from None
 

@@ -24,27 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61\x64\x61pterhub/pb/v1/adapters.proto\x12\radapterhub.v1\"_\n\x0fResidentAdapter\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04refs\x18\x02 \x03(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0f\n\x07running\x18\x05 \x01(\r\"\x15\n\x13ListAdaptersRequest\"H\n\x14ListAdaptersResponse\x12\x30\n\x08\x61\x64\x61pters\x18\x01 \x03(\x0b\x32\x1e.adapterhub.v1.ResidentAdapter\"%\n\x12LoadAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"F\n\x13LoadAdapterResponse\x12/\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x1e.adapterhub.v1.ResidentAdapter\"\'\n\x14UnloadAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"\'\n\x15UnloadAdapterResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t2\xff\x01\n\x08\x41\x64\x61pters\x12O\n\x04List\x12\".adapterhub.v1.ListAdaptersRequest\x1a#.adapterhub.v1.ListAdaptersResponse\x12M\n\x04Load\x12!.adapterhub.v1.LoadAdapterRequest\x1a\".adapterhub.v1.LoadAdapterResponse\x12S\n\x06Unload\x12#.adapterhub.v1.UnloadAdapterRequest\x1a$.adapterhub.v1.UnloadAdapterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61\x64\x61pterhub/pb/v1/adapters.proto\x12\radapterhub.v1\"\xa3\x01\n\x07\x41\x64\x61pter\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04refs\x18\x02 \x03(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0f\n\x07running\x18\x05 \x01(\r\x12*\n\x05state\x18\x06 \x01(\x0e\x32\x1b.adapterhub.v1.AdapterState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06pinned\x18\x08 \x01(\x08\"B\n\x13ListAdaptersRequest\x12+\n\x06states\x18\x01 \x03(\x0e\x32\x1b.adapterhub.v1.AdapterState\"@\n\x14ListAdaptersResponse\x12(\n\x08\x61\x64\x61pters\x18\x01 \x03(\x0b\x32\x16.adapterhub.v1.Adapter\"$\n\x11GetAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"=\n\x12GetAdapterResponse\x12\'\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x16.adapterhub.v1.Adapter\"%\n\x12LoadAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\">\n\x13LoadAdapterResponse\x12\'\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x16.adapterhub.v1.Adapter\"\'\n\x14UnloadAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"\'\n\x15UnloadAdapterResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"$\n\x11PinAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"=\n\x12PinAdapterResponse\x12\'\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x16.adapterhub.v1.Adapter\"&\n\x13UnpinAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"?\n\x14UnpinAdapterResponse\x12\'\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x16.adapterhub.v1.Adapter\"&\n\x13WatchAdapterRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"?\n\x14WatchAdapterResponse\x12\'\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x16.adapterhub.v1.Adapter*\x86\x02\n\x0c\x41\x64\x61pterState\x12\x1d\n\x19\x41\x44\x41PTER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x44\x41PTER_STATE_QUEUED\x10\x01\x12\x1d\n\x19\x41\x44\x41PTER_STATE_DOWNLOADING\x10\x02\x12\x1c\n\x18\x41\x44\x41PTER_STATE_VALIDATING\x10\x03\x12\x16\n\x12\x41\x44\x41PTER_STATE_HOST\x10\x04\x12\x1a\n\x16\x41\x44\x41PTER_STATE_RESIDENT\x10\x05\x12\x18\n\x14\x41\x44\x41PTER_STATE_FAILED\x10\x06\x12\x16\n\x12\x41\x44\x41PTER_STATE_DISK\x10\x07\x12\x1a\n\x16\x41\x44\x41PTER_STATE_UNLOADED\x10\x08\x32\xbd\x04\n\x08\x41\x64\x61pters\x12O\n\x04List\x12\".adapterhub.v1.ListAdaptersRequest\x1a#.adapterhub.v1.ListAdaptersResponse\x12J\n\x03Get\x12 .adapterhub.v1.GetAdapterRequest\x1a!.adapterhub.v1.GetAdapterResponse\x12M\n\x04Load\x12!.adapterhub.v1.LoadAdapterRequest\x1a\".adapterhub.v1.LoadAdapterResponse\x12S\n\x06Unload\x12#.adapterhub.v1.UnloadAdapterRequest\x1a$.adapterhub.v1.UnloadAdapterResponse\x12J\n\x03Pin\x12 .adapterhub.v1.PinAdapterRequest\x1a!.adapterhub.v1.PinAdapterResponse\x12P\n\x05Unpin\x12\".adapterhub.v1.UnpinAdapterRequest\x1a#.adapterhub.v1.UnpinAdapterResponse\x12R\n\x05Watch\x12\".adapterhub.v1.WatchAdapterRequest\x1a#.adapterhub.v1.WatchAdapterResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'adapterhub.pb.v1.adapters_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESIDENTADAPTER']._serialized_start=50
-  _globals['_RESIDENTADAPTER']._serialized_end=145
-  _globals['_LISTADAPTERSREQUEST']._serialized_start=147
-  _globals['_LISTADAPTERSREQUEST']._serialized_end=168
-  _globals['_LISTADAPTERSRESPONSE']._serialized_start=170
-  _globals['_LISTADAPTERSRESPONSE']._serialized_end=242
-  _globals['_LOADADAPTERREQUEST']._serialized_start=244
-  _globals['_LOADADAPTERREQUEST']._serialized_end=281
-  _globals['_LOADADAPTERRESPONSE']._serialized_start=283
-  _globals['_LOADADAPTERRESPONSE']._serialized_end=353
-  _globals['_UNLOADADAPTERREQUEST']._serialized_start=355
-  _globals['_UNLOADADAPTERREQUEST']._serialized_end=394
-  _globals['_UNLOADADAPTERRESPONSE']._serialized_start=396
-  _globals['_UNLOADADAPTERRESPONSE']._serialized_end=435
-  _globals['_ADAPTERS']._serialized_start=438
-  _globals['_ADAPTERS']._serialized_end=693
+  _globals['_ADAPTERSTATE']._serialized_start=948
+  _globals['_ADAPTERSTATE']._serialized_end=1210
+  _globals['_ADAPTER']._serialized_start=51
+  _globals['_ADAPTER']._serialized_end=214
+  _globals['_LISTADAPTERSREQUEST']._serialized_start=216
+  _globals['_LISTADAPTERSREQUEST']._serialized_end=282
+  _globals['_LISTADAPTERSRESPONSE']._serialized_start=284
+  _globals['_LISTADAPTERSRESPONSE']._serialized_end=348
+  _globals['_GETADAPTERREQUEST']._serialized_start=350
+  _globals['_GETADAPTERREQUEST']._serialized_end=386
+  _globals['_GETADAPTERRESPONSE']._serialized_start=388
+  _globals['_GETADAPTERRESPONSE']._serialized_end=449
+  _globals['_LOADADAPTERREQUEST']._serialized_start=451
+  _globals['_LOADADAPTERREQUEST']._serialized_end=488
+  _globals['_LOADADAPTERRESPONSE']._serialized_start=490
+  _globals['_LOADADAPTERRESPONSE']._serialized_end=552
+  _globals['_UNLOADADAPTERREQUEST']._serialized_start=554
+  _globals['_UNLOADADAPTERREQUEST']._serialized_end=593
+  _globals['_UNLOADADAPTERRESPONSE']._serialized_start=595
+  _globals['_UNLOADADAPTERRESPONSE']._serialized_end=634
+  _globals['_PINADAPTERREQUEST']._serialized_start=636
+  _globals['_PINADAPTERREQUEST']._serialized_end=672
+  _globals['_PINADAPTERRESPONSE']._serialized_start=674
+  _globals['_PINADAPTERRESPONSE']._serialized_end=735
+  _globals['_UNPINADAPTERREQUEST']._serialized_start=737
+  _globals['_UNPINADAPTERREQUEST']._serialized_end=775
+  _globals['_UNPINADAPTERRESPONSE']._serialized_start=777
+  _globals['_UNPINADAPTERRESPONSE']._serialized_end=840
+  _globals['_WATCHADAPTERREQUEST']._serialized_start=842
+  _globals['_WATCHADAPTERREQUEST']._serialized_end=880
+  _globals['_WATCHADAPTERRESPONSE']._serialized_start=882
+  _globals['_WATCHADAPTERRESPONSE']._serialized_end=945
+  _globals['_ADAPTERS']._serialized_start=1213
+  _globals['_ADAPTERS']._serialized_end=1786
 # @@protoc_insertion_point(module_scope)

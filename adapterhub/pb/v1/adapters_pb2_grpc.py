@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdaptersStub:
-    """The adapters resident in the server. A generation loads its adapter on first use; these calls load
-    one beforehand, or free it.
+    """The adapters the server knows. A generation loads its adapter on first use; these calls load one beforehand, keep it,
+    watch it, or end its service.
     """
 
     def __init__(self, channel):
@@ -41,6 +41,11 @@ class AdaptersStub:
                 request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.ListAdaptersRequest.SerializeToString,
                 response_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.ListAdaptersResponse.FromString,
                 _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/adapterhub.v1.Adapters/Get',
+                request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.GetAdapterRequest.SerializeToString,
+                response_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.GetAdapterResponse.FromString,
+                _registered_method=True)
         self.Load = channel.unary_unary(
                 '/adapterhub.v1.Adapters/Load',
                 request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.LoadAdapterRequest.SerializeToString,
@@ -51,29 +56,74 @@ class AdaptersStub:
                 request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnloadAdapterRequest.SerializeToString,
                 response_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnloadAdapterResponse.FromString,
                 _registered_method=True)
+        self.Pin = channel.unary_unary(
+                '/adapterhub.v1.Adapters/Pin',
+                request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.PinAdapterRequest.SerializeToString,
+                response_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.PinAdapterResponse.FromString,
+                _registered_method=True)
+        self.Unpin = channel.unary_unary(
+                '/adapterhub.v1.Adapters/Unpin',
+                request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnpinAdapterRequest.SerializeToString,
+                response_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnpinAdapterResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/adapterhub.v1.Adapters/Watch',
+                request_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.WatchAdapterRequest.SerializeToString,
+                response_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.WatchAdapterResponse.FromString,
+                _registered_method=True)
 
 
 class AdaptersServicer:
-    """The adapters resident in the server. A generation loads its adapter on first use; these calls load
-    one beforehand, or free it.
+    """The adapters the server knows. A generation loads its adapter on first use; these calls load one beforehand, keep it,
+    watch it, or end its service.
     """
 
     def List(self, request, context):
-        """Every resident adapter.
+        """Every adapter the server knows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Get(self, request, context):
+        """One adapter, by a reference it is known under.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request, context):
-        """Resolves an adapter in the server's store and makes it resident; answers when it is.
+        """Resolves an adapter and begins to load it; answers its state at once. Lifts what Unload has revoked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unload(self, request, context):
-        """Frees an adapter. Generations that run on it finish first; a later request loads it again.
+        """Ends an adapter's service: generations that run on it finish, then it is freed. Until it is loaded again by Load,
+        requests that name it are refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pin(self, request, context):
+        """Loads an adapter and keeps it resident whatever else is asked for; answers its state at once. Once for any number
+        of calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unpin(self, request, context):
+        """Undoes Pin. The adapter stays resident until its room is needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """The adapter's state now and at every change, until it is unloaded or the call is cancelled. Loads nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,6 +137,11 @@ def add_AdaptersServicer_to_server(servicer, server):
                     request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.ListAdaptersRequest.FromString,
                     response_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.ListAdaptersResponse.SerializeToString,
             ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.GetAdapterRequest.FromString,
+                    response_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.GetAdapterResponse.SerializeToString,
+            ),
             'Load': grpc.unary_unary_rpc_method_handler(
                     servicer.Load,
                     request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.LoadAdapterRequest.FromString,
@@ -97,6 +152,21 @@ def add_AdaptersServicer_to_server(servicer, server):
                     request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnloadAdapterRequest.FromString,
                     response_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnloadAdapterResponse.SerializeToString,
             ),
+            'Pin': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pin,
+                    request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.PinAdapterRequest.FromString,
+                    response_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.PinAdapterResponse.SerializeToString,
+            ),
+            'Unpin': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unpin,
+                    request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnpinAdapterRequest.FromString,
+                    response_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnpinAdapterResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.WatchAdapterRequest.FromString,
+                    response_serializer=adapterhub_dot_pb_dot_v1_dot_adapters__pb2.WatchAdapterResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'adapterhub.v1.Adapters', rpc_method_handlers)
@@ -106,8 +176,8 @@ def add_AdaptersServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Adapters:
-    """The adapters resident in the server. A generation loads its adapter on first use; these calls load
-    one beforehand, or free it.
+    """The adapters the server knows. A generation loads its adapter on first use; these calls load one beforehand, keep it,
+    watch it, or end its service.
     """
 
     @staticmethod
@@ -127,6 +197,33 @@ class Adapters:
             '/adapterhub.v1.Adapters/List',
             adapterhub_dot_pb_dot_v1_dot_adapters__pb2.ListAdaptersRequest.SerializeToString,
             adapterhub_dot_pb_dot_v1_dot_adapters__pb2.ListAdaptersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/adapterhub.v1.Adapters/Get',
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.GetAdapterRequest.SerializeToString,
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.GetAdapterResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -181,6 +278,87 @@ class Adapters:
             '/adapterhub.v1.Adapters/Unload',
             adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnloadAdapterRequest.SerializeToString,
             adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnloadAdapterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/adapterhub.v1.Adapters/Pin',
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.PinAdapterRequest.SerializeToString,
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.PinAdapterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unpin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/adapterhub.v1.Adapters/Unpin',
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnpinAdapterRequest.SerializeToString,
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.UnpinAdapterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/adapterhub.v1.Adapters/Watch',
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.WatchAdapterRequest.SerializeToString,
+            adapterhub_dot_pb_dot_v1_dot_adapters__pb2.WatchAdapterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,11 @@ class InferenceStub:
                 request_serializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.GenerateStreamResponse.FromString,
                 _registered_method=True)
+        self.Tokenize = channel.unary_unary(
+                '/adapterhub.v1.Inference/Tokenize',
+                request_serializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
+                response_deserializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.TokenizeResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServicer:
@@ -65,6 +70,13 @@ class InferenceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tokenize(self, request, context):
+        """The token ids that a prompt would have in a generation of the same adapter; generates nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_InferenceServicer_to_server(servicer, server):
                     servicer.GenerateStream,
                     request_deserializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.GenerateRequest.FromString,
                     response_serializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.GenerateStreamResponse.SerializeToString,
+            ),
+            'Tokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Tokenize,
+                    request_deserializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.TokenizeRequest.FromString,
+                    response_serializer=adapterhub_dot_pb_dot_v1_dot_inference__pb2.TokenizeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class Inference:
             '/adapterhub.v1.Inference/GenerateStream',
             adapterhub_dot_pb_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
             adapterhub_dot_pb_dot_v1_dot_inference__pb2.GenerateStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/adapterhub.v1.Inference/Tokenize',
+            adapterhub_dot_pb_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
+            adapterhub_dot_pb_dot_v1_dot_inference__pb2.TokenizeResponse.FromString,
             options,
             channel_credentials,
             insecure,

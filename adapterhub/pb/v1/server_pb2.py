@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61\x64\x61pterhub/pb/v1/server.proto\x12\radapterhub.v1\"\r\n\x0bInfoRequest\"\xda\x01\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61se_id\x18\x02 \x01(\t\x12\x15\n\rbase_revision\x18\x03 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x04 \x01(\t\x12\x16\n\x0eruntime_digest\x18\x05 \x01(\t\x12\x14\n\x0cquantization\x18\x06 \x01(\t\x12\x14\n\x0cweight_bytes\x18\x07 \x01(\x04\x12\x13\n\x0bmax_context\x18\x08 \x01(\r\x12#\n\x05stats\x18\t \x01(\x0b\x32\x14.adapterhub.v1.Stats\"\xbd\x02\n\x05Stats\x12\r\n\x05steps\x18\x01 \x01(\x04\x12\x1b\n\x13mixed_adapter_steps\x18\x02 \x01(\x04\x12\x1a\n\x12mixed_method_steps\x18\x03 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x05 \x01(\x04\x12\x0f\n\x07running\x18\x06 \x01(\r\x12\x0f\n\x07waiting\x18\x07 \x01(\r\x12\x16\n\x0ekv_tokens_free\x18\x08 \x01(\x04\x12\x17\n\x0fkv_tokens_total\x18\t \x01(\x04\x12\x0f\n\x07loading\x18\n \x01(\r\x12\x13\n\x0bpreemptions\x18\x0b \x01(\x04\x12\x15\n\rreused_tokens\x18\x0c \x01(\x04\x12\x11\n\tevictions\x18\r \x01(\x04\x12\x18\n\x10looked_up_tokens\x18\x0e \x01(\x04\x32I\n\x06Server\x12?\n\x04Info\x12\x1a.adapterhub.v1.InfoRequest\x1a\x1b.adapterhub.v1.InfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61\x64\x61pterhub/pb/v1/server.proto\x12\radapterhub.v1\"\r\n\x0bInfoRequest\"\x92\x02\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61se_id\x18\x02 \x01(\t\x12\x15\n\rbase_revision\x18\x03 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x04 \x01(\t\x12\x16\n\x0eruntime_digest\x18\x05 \x01(\t\x12\x14\n\x0cquantization\x18\x06 \x01(\t\x12\x14\n\x0cweight_bytes\x18\x07 \x01(\x04\x12\x13\n\x0bmax_context\x18\x08 \x01(\r\x12#\n\x05stats\x18\t \x01(\x0b\x32\x14.adapterhub.v1.Stats\x12\x0f\n\x07methods\x18\n \x03(\t\x12%\n\x06limits\x18\x0b \x01(\x0b\x32\x15.adapterhub.v1.Limits\"\xa2\x01\n\x06Limits\x12\x15\n\rmax_sequences\x18\x01 \x01(\r\x12\x14\n\x0cmax_requests\x18\x02 \x01(\r\x12\x13\n\x0bstep_tokens\x18\x03 \x01(\r\x12\x11\n\tkv_tokens\x18\x04 \x01(\x04\x12\x10\n\x08kv_bytes\x18\x05 \x01(\x04\x12\x15\n\radapter_bytes\x18\x06 \x01(\x04\x12\x1a\n\x12host_adapter_bytes\x18\x07 \x01(\x04\"\xbd\x02\n\x05Stats\x12\r\n\x05steps\x18\x01 \x01(\x04\x12\x1b\n\x13mixed_adapter_steps\x18\x02 \x01(\x04\x12\x1a\n\x12mixed_method_steps\x18\x03 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x05 \x01(\x04\x12\x0f\n\x07running\x18\x06 \x01(\r\x12\x0f\n\x07waiting\x18\x07 \x01(\r\x12\x16\n\x0ekv_tokens_free\x18\x08 \x01(\x04\x12\x17\n\x0fkv_tokens_total\x18\t \x01(\x04\x12\x0f\n\x07loading\x18\n \x01(\r\x12\x13\n\x0bpreemptions\x18\x0b \x01(\x04\x12\x15\n\rreused_tokens\x18\x0c \x01(\x04\x12\x11\n\tevictions\x18\r \x01(\x04\x12\x18\n\x10looked_up_tokens\x18\x0e \x01(\x04\x32I\n\x06Server\x12?\n\x04Info\x12\x1a.adapterhub.v1.InfoRequest\x1a\x1b.adapterhub.v1.InfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFOREQUEST']._serialized_start=48
   _globals['_INFOREQUEST']._serialized_end=61
   _globals['_INFORESPONSE']._serialized_start=64
-  _globals['_INFORESPONSE']._serialized_end=282
-  _globals['_STATS']._serialized_start=285
-  _globals['_STATS']._serialized_end=602
-  _globals['_SERVER']._serialized_start=604
-  _globals['_SERVER']._serialized_end=677
+  _globals['_INFORESPONSE']._serialized_end=338
+  _globals['_LIMITS']._serialized_start=341
+  _globals['_LIMITS']._serialized_end=503
+  _globals['_STATS']._serialized_start=506
+  _globals['_STATS']._serialized_end=823
+  _globals['_SERVER']._serialized_start=825
+  _globals['_SERVER']._serialized_end=898
 # @@protoc_insertion_point(module_scope)

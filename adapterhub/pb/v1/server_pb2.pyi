@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -10,7 +11,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("version", "base_id", "base_revision", "base_digest", "runtime_digest", "quantization", "weight_bytes", "max_context", "stats")
+    __slots__ = ("version", "base_id", "base_revision", "base_digest", "runtime_digest", "quantization", "weight_bytes", "max_context", "stats", "methods", "limits")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_ID_FIELD_NUMBER: _ClassVar[int]
     BASE_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +21,8 @@ class InfoResponse(_message.Message):
     WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     version: str
     base_id: str
     base_revision: str
@@ -29,7 +32,27 @@ class InfoResponse(_message.Message):
     weight_bytes: int
     max_context: int
     stats: Stats
-    def __init__(self, version: _Optional[str] = ..., base_id: _Optional[str] = ..., base_revision: _Optional[str] = ..., base_digest: _Optional[str] = ..., runtime_digest: _Optional[str] = ..., quantization: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., max_context: _Optional[int] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    limits: Limits
+    def __init__(self, version: _Optional[str] = ..., base_id: _Optional[str] = ..., base_revision: _Optional[str] = ..., base_digest: _Optional[str] = ..., runtime_digest: _Optional[str] = ..., quantization: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., max_context: _Optional[int] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_sequences", "max_requests", "step_tokens", "kv_tokens", "kv_bytes", "adapter_bytes", "host_adapter_bytes")
+    MAX_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    STEP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    KV_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    KV_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HOST_ADAPTER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    max_sequences: int
+    max_requests: int
+    step_tokens: int
+    kv_tokens: int
+    kv_bytes: int
+    adapter_bytes: int
+    host_adapter_bytes: int
+    def __init__(self, max_sequences: _Optional[int] = ..., max_requests: _Optional[int] = ..., step_tokens: _Optional[int] = ..., kv_tokens: _Optional[int] = ..., kv_bytes: _Optional[int] = ..., adapter_bytes: _Optional[int] = ..., host_adapter_bytes: _Optional[int] = ...) -> None: ...
 
 class Stats(_message.Message):
     __slots__ = ("steps", "mixed_adapter_steps", "mixed_method_steps", "prompt_tokens", "generated_tokens", "running", "waiting", "kv_tokens_free", "kv_tokens_total", "loading", "preemptions", "reused_tokens", "evictions", "looked_up_tokens")

@@ -1,0 +1,67 @@
+"""From a message to a request of the engine: who may, which adapter, which token ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from adapterhub.adapter import Adapter
+from adapterhub.engine import Request, Sampling
+from adapterhub.errors import AdapterNotFoundError, ConflictError
+from adapterhub.pb.v1 import inference_pb2
+from adapterhub.store import AdapterRef
+from adapterhub_server.caller import CALLER
+from adapterhub_server.catalog import Catalog
+from adapterhub_server.prompts import Prompts
+from adapterhub_server.router import Choice, Router
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Admitted(NamedTuple):
+    """A request of the engine and how its adapter was chosen."""
+
+    request: Request
+    choice: Choice
+
+
+class Requests:
+    """Routes a message, resolves its adapter for its whole life, and tokenizes its prompt."""
+
+    def __init__(self, catalog: Catalog, router: Router, prompts: Prompts) -> None:
+        self._catalog = catalog
+        self._router = router
+        self._prompts = prompts
+
+    async def admit(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Admitted:
+        """Raises InvalidInputError naming the field, AuthError, AdapterNotFoundError, ConflictError, IntegrityError."""
+        options = {
+            field.name: tuple(value) if field.is_repeated else value for field, value in message.sampling.ListFields()
+        }
+        sampling = Sampling.load(options, where="sampling")
+        choice = await self._router.choose(message, metadata)
+        choice, adapter = await self._adapter(choice)
+        prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
+        digest = adapter.digest if adapter else ""
+        return Admitted(Request(prompt_ids, digest, sampling, salt=CALLER.get().tenant), choice)
+
+    async def tokenize(self, message: inference_pb2.TokenizeRequest) -> inference_pb2.TokenizeResponse:
+        """Raises as `admit`."""
+        adapter = await self._get(message.adapter) if message.adapter else None
+        token_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
+        return inference_pb2.TokenizeResponse(token_ids=token_ids)
+
+    async def _adapter(self, choice: Choice) -> tuple[Choice, Adapter | None]:
+        if not choice.adapter:
+            return choice, None
+        try:
+            return choice, await self._get(choice.adapter)
+        except (AdapterNotFoundError, ConflictError):  # not there, or unloaded here
+            if not choice.falls_back:
+                raise
+            return Choice("", "fallback", choice.name), None
+
+    async def _get(self, ref: str) -> Adapter:
+        CALLER.get().check(AdapterRef.parse(ref))
+        return await self._catalog.get(ref)

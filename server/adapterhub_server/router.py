@@ -1,0 +1,75 @@
+"""Which adapter answers a request."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from adapterhub.errors import InvalidInputError
+from adapterhub.pb.v1 import inference_pb2
+from adapterhub_server.prompt_picks import PromptPicks
+from adapterhub_server.route_table import RouteTable
+from adapterhub_server.routes import draw
+
+MAX_KEY_BYTES = 256
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Choice(NamedTuple):
+    """An adapter and the rule that chose it, as RouteChoice tells it."""
+
+    adapter: str
+    """A reference; empty for the bare base."""
+    by: str
+    name: str = ""
+    """The task's, the rule's or the router's."""
+    falls_back: bool = False
+    """Whether the bare base answers when the adapter is not there."""
+
+    def message(self) -> inference_pb2.RouteChoice:
+        return inference_pb2.RouteChoice(by=self.by, name=self.name, adapter=self.adapter)
+
+
+class Router:
+    """The adapter a request names, its task's, or the one that a router picks by the prompt."""
+
+    def __init__(self, routes: RouteTable, picks: PromptPicks | None = None) -> None:
+        self._routes = routes
+        self._picks = picks
+
+    async def choose(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Choice:
+        """Raises InvalidInputError for a request that names both an adapter and a task, NotFoundError, and
+        RouterError when the router fails.
+        """
+        if message.task and message.adapter:
+            raise InvalidInputError("task: not accepted beside adapter", field="task")
+        if len(message.route_key.encode()) > MAX_KEY_BYTES:
+            raise InvalidInputError(f"route_key: over {MAX_KEY_BYTES} bytes in UTF-8", field="route_key")
+        if message.task:
+            return self._of_task(message.task, message.route_key, metadata)
+        if message.adapter:
+            return Choice(message.adapter, "adapter")
+        prompt = _text(message)
+        if self._picks is not None and prompt:
+            return Choice(await self._picks.pick(prompt), "router", self._picks.name, falls_back=True)
+        return Choice("", "base")
+
+    def _of_task(self, task: str, key: str, metadata: Metadata) -> Choice:
+        route = self._routes.get(task)
+        given: defaultdict[str, set[str]] = defaultdict(set)
+        for name, value in metadata:
+            given[name].add(value if isinstance(value, str) else value.decode(errors="replace"))
+        falls_back = route.fallback == "base"
+        for rule in route.rules:
+            if rule.matches(given):
+                return Choice(draw(rule.targets, task, key).adapter, "rule", rule.name, falls_back)
+        return Choice(draw(route.targets, task, key).adapter, "task", task, falls_back)
+
+
+def _text(message: inference_pb2.GenerateRequest) -> str:
+    """What a router looks at: the text, or the last turn of a chat."""
+    if message.WhichOneof("prompt") == "chat" and message.chat.turns:
+        return message.chat.turns[-1].content
+    return message.text
