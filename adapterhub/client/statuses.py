@@ -64,6 +64,8 @@ STATUSES = (
     Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
+MAX_TEXT_BYTES = 1000
+"""Of an error's text: it stands in the trailing metadata up to three times, encoded, and clients refuse over 8 KiB."""
 INTERNAL = Row(AdapterHubError, grpc.StatusCode.INTERNAL, "INTERNAL")
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])
 """Codes that mean AuthError whoever sent them: what stands in front of a server gives no reason of the table."""
@@ -78,14 +80,14 @@ def to_status(error: Exception, *, request_id: str) -> Status:
     """The status of an error, which is INTERNAL and tells nothing but the request's id when it is not in the table."""
     row = row_of(type(error))
     hidden = f"internal error; the server's log has it under request {request_id}"
-    message = hidden if row is INTERNAL else str(error)
+    message = hidden if row is INTERNAL else _cut(str(error))
     status = Status(code=row.code.value[0], message=message)
     status.details.add().Pack(ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"request_id": request_id}))
     if isinstance(error, InvalidInputError) and error.field:
         violation = BadRequest.FieldViolation(field=error.field, description=message)
         status.details.add().Pack(BadRequest(field_violations=[violation]))
     if isinstance(error, NotFoundError) and error.resource:
-        status.details.add().Pack(ResourceInfo(resource_name=error.resource))
+        status.details.add().Pack(ResourceInfo(resource_name=_cut(error.resource)))
     if isinstance(error, QueueFullError):
         delay = Duration()
         delay.FromNanoseconds(round(error.retry_after * 1e9))
@@ -109,3 +111,11 @@ def from_status(status: Status) -> AdapterHubError:
     if issubclass(error, QueueFullError):
         return error(status.message, retry_after=retry.retry_delay.ToNanoseconds() / 1e9)
     return error(status.message)
+
+
+def _cut(text: str) -> str:
+    """The text, or its beginning where it is too long."""
+    encoded = text.encode()
+    if len(encoded) <= MAX_TEXT_BYTES:
+        return text
+    return f"{encoded[: MAX_TEXT_BYTES - 3].decode(errors='ignore')}..."
