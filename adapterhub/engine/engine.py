@@ -82,6 +82,7 @@ class Engine:
             host_adapter_bytes=host_adapter_bytes,
         )
         self.tally = Tally()
+        """What ended, and how; for any thread."""
         pool = BlockPool(self.limits.kv_tokens // BLOCK_TOKENS)
         cache = KVCache(base.shape, pool.num_blocks, dtype=base.compute_dtype, device=base.device)
         self._pool = AdapterPool(

@@ -22,6 +22,9 @@ REQUEST_ID = "x-request-id"
 
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
+SLACK = 0.1
+"""Seconds: a client whose time is over breaks off a moment before the server's own clock says so."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
 
@@ -80,7 +83,7 @@ class Call:
 
     def broken_off(self, time_remaining: float | None) -> None:
         """It ends because the client went away, or because its time, of which so many seconds remain, is over."""
-        over = time_remaining is not None and time_remaining <= 0
+        over = time_remaining is not None and time_remaining <= SLACK
         self.status = (grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED).name
         self.outcome = self.status
 
