@@ -35,6 +35,8 @@ from adapterhub.errors import (
 )
 
 DOMAIN = "adapterhub"
+MAX_MESSAGE_BYTES = 1024
+"""In UTF-8. It stands three times in a status, once with its bytes spelled out."""
 
 
 class Row(NamedTuple):
@@ -64,8 +66,6 @@ STATUSES = (
     Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
-MAX_TEXT_BYTES = 1000
-"""Of an error's text: it stands in the trailing metadata up to three times, encoded, and clients refuse over 8 KiB."""
 INTERNAL = Row(AdapterHubError, grpc.StatusCode.INTERNAL, "INTERNAL")
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])
 """Codes that mean AuthError whoever sent them: what stands in front of a server gives no reason of the table."""
@@ -80,19 +80,27 @@ def to_status(error: Exception, *, request_id: str) -> Status:
     """The status of an error, which is INTERNAL and tells nothing but the request's id when it is not in the table."""
     row = row_of(type(error))
     hidden = f"internal error; the server's log has it under request {request_id}"
-    message = hidden if row is INTERNAL else _cut(str(error))
+    message = hidden if row is INTERNAL else _short(str(error))
     status = Status(code=row.code.value[0], message=message)
     status.details.add().Pack(ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"request_id": request_id}))
     if isinstance(error, InvalidInputError) and error.field:
         violation = BadRequest.FieldViolation(field=error.field, description=message)
         status.details.add().Pack(BadRequest(field_violations=[violation]))
     if isinstance(error, NotFoundError) and error.resource:
-        status.details.add().Pack(ResourceInfo(resource_name=_cut(error.resource)))
+        status.details.add().Pack(ResourceInfo(resource_name=_short(error.resource)))
     if isinstance(error, QueueFullError):
         delay = Duration()
         delay.FromNanoseconds(round(error.retry_after * 1e9))
         status.details.add().Pack(RetryInfo(retry_delay=delay))
     return status
+
+
+def _short(text: str) -> str:
+    """`text`, cut where it would not go through: a status travels in headers, of which a client takes 8 KiB."""
+    whole = text.encode()
+    if len(whole) <= MAX_MESSAGE_BYTES:
+        return text
+    return whole[:MAX_MESSAGE_BYTES].decode(errors="ignore") + " ..."
 
 
 def from_status(status: Status) -> AdapterHubError:
@@ -111,11 +119,3 @@ def from_status(status: Status) -> AdapterHubError:
     if issubclass(error, QueueFullError):
         return error(status.message, retry_after=retry.retry_delay.ToNanoseconds() / 1e9)
     return error(status.message)
-
-
-def _cut(text: str) -> str:
-    """The text, or its beginning where it is too long."""
-    encoded = text.encode()
-    if len(encoded) <= MAX_TEXT_BYTES:
-        return text
-    return f"{encoded[: MAX_TEXT_BYTES - 3].decode(errors='ignore')}..."
