@@ -9,13 +9,20 @@ from pathlib import Path
 
 import pytest
 from adapterhub_server.catalog import Catalog
+from adapterhub_server.hub_adapters import allowed
 from adapterhub_server.known_adapter import KnownAdapter, State
 from conftest import save_random_adapter
 
 from adapterhub.adapter import TENSORS_FILE
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
-from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, ConflictError, UnsupportedAdapterError
+from adapterhub.errors import (
+    AdapterNotFoundError,
+    BaseMismatchError,
+    ConflictError,
+    ForbiddenError,
+    UnsupportedAdapterError,
+)
 from adapterhub.store import AdapterRef, Store
 
 
@@ -107,12 +114,41 @@ def test_a_load_that_fails_says_why_in_its_state(base: BaseModel, store: Store) 
 def test_nothing_comes_from_the_hub_unless_that_is_allowed(base: BaseModel, store: Store) -> None:
     async def ask(engine: Engine) -> None:
         catalog = Catalog(engine, store)
-        with pytest.raises(AdapterNotFoundError, match="nothing from the Hub"):
+        with pytest.raises(ForbiddenError, match="nothing from the Hub"):
             await catalog.get("hf:org/name")
-        assert catalog.list() == []
+        await catalog.load("hf:org/name")
+        await until(catalog, "hf:org/name", "failed")
+        assert "nothing from the Hub" in catalog.describe("hf:org/name").reason
+
+
+def test_patterns_are_matched_whole(store: Store) -> None:
+    download = allowed(["hf:my-org/*", "hf:other/one"], lambda asked: store.pin("task-1"))
+    for name in ("hf:my-org/a", "hf:my-org/b:v1", "hf:other/one"):
+        assert download(AdapterRef.parse(name)).digest
+    for name in ("hf:other/one-more", "hf:not-my-org/a", "hf:My-org/a"):
+        with pytest.raises(ForbiddenError, match="may take from the Hub"):
+            download(AdapterRef.parse(name))
+
+
+def test_a_failed_download_is_remembered_for_a_while(base: BaseModel, store: Store) -> None:
+    asked = []
+
+    def download(ref: AdapterRef) -> AdapterRef:
+        asked.append(ref)
+        raise AdapterNotFoundError("no such repository")
+
+    async def ask(engine: Engine) -> None:
+        catalog = Catalog(engine, store, download)
+        for _ in range(3):
+            with pytest.raises(AdapterNotFoundError, match="no such repository"):
+                await catalog.get("hf:org/name")
+        assert len(asked) == 1
+        await catalog.load("hf:org/name")
+        await until(catalog, "hf:org/name", "failed")
 
     with Engine(base, kv_tokens=256) as engine:
         asyncio.run(ask(engine))
+    assert len(asked) == 2
 
 
 def test_a_download_is_shared_and_its_state_told(base: BaseModel, store: Store) -> None:
@@ -131,6 +167,7 @@ def test_a_download_is_shared_and_its_state_told(base: BaseModel, store: Store) 
         gate.set()
         adapter = await waiting
         await until(catalog, "hf:Org/Name", "resident")
+        assert await catalog.get("hf:Org/Name") == adapter
         assert catalog.describe("hf:Org/Name").digest == adapter.digest
 
     with Engine(base, kv_tokens=256) as engine:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,8 @@ import pytest
 from conftest import save_random_adapter
 
 from adapterhub.base import read_base
-from adapterhub.client import Client
+from adapterhub.client import Client, Piece
+from adapterhub.errors import UnavailableError
 from adapterhub.store import Store
 
 VERB = [sys.executable, "-m", "adapterhub"]
@@ -101,6 +102,47 @@ def test_what_runs_ends_within_the_grace(tiny_base: Path) -> None:
         pieces += pool.submit(list, running).result(timeout=60)
         assert sum(len(piece.token_ids) for piece in pieces) == 300
         assert process.wait(timeout=60) == 0
+
+
+DIES = """
+import adapterhub_server.serve as serve
+from adapterhub.cli.main import main
+from adapterhub.engine import Engine
+
+def die(sequence, logits):
+    raise SystemExit("a bug in the engine")
+
+serve.Engine = lambda base, **options: Engine(base, observe=die, **options)
+main()
+"""
+
+
+def test_an_engine_that_dies_turns_health_and_ends_the_server(tiny_base: Path) -> None:
+    words = ["serve", "--base", str(tiny_base), "--quantize", "none", "--port", "0", "--grace", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-c", DIES, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = process.stdout.readline().split()[-1]
+        with Client(address) as client, pytest.raises(UnavailableError):
+            client.generate("hello", timeout=60)
+        assert process.wait(timeout=60) == 6
+        assert process.stderr.read().splitlines()[-1].startswith("error: the engine has stopped by itself")
+
+
+def test_a_second_signal_ends_a_server_that_waits_for_what_runs(tiny_base: Path) -> None:
+    with served(tiny_base, "--grace", "600") as (process, address), Client(address) as client:
+        running = client.generate_stream("hello", max_new_tokens=480, ignore_eos=True)
+        next(running)
+        with pytest.raises(UnavailableError):
+            signal_at_each(running, process)
+        assert process.wait(timeout=60) == -signal.SIGTERM
+
+
+def signal_at_each(pieces: Iterable[Piece], process: subprocess.Popen[str]) -> None:
+    for _ in pieces:
+        process.send_signal(signal.SIGTERM)
 
 
 def test_a_port_in_use_ends_serve_before_the_base_is_looked_for() -> None:

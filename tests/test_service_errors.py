@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -13,8 +14,9 @@ import grpc
 import pytest
 from adapterhub_server.service import Service
 from conftest import save_random_adapter
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from serving import Serving, serving
 
@@ -38,7 +40,7 @@ from adapterhub.errors import (
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef, Store
 
-T = TypeVar("T", BadRequest, ErrorInfo, ResourceInfo)
+T = TypeVar("T", BadRequest, ErrorInfo, ResourceInfo, RetryInfo)
 SECRET = "a path nobody should see"
 
 
@@ -251,6 +253,28 @@ def test_a_stopped_engine_makes_the_service_unavailable(tiny_base: Path, tmp_pat
             server.client.generate("hello")
 
 
+def test_health_turns_when_the_engine_has_stopped(tiny_base: Path, tmp_path: Path) -> None:
+    with serving(BaseModel.load(str(tiny_base), quantization="none"), tmp_path) as server:
+        server.engine.close()
+        with grpc.insecure_channel(server.address) as channel:
+            watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+            assert health_pb2.HealthCheckResponse.NOT_SERVING in (answer.status for answer in watched)
+
+
+def test_beyond_what_may_be_under_way_a_call_is_shed_at_once_and_told_when_to_come_back(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    base = BaseModel.load(str(tiny_base), quantization="none")
+    with serving(base, tmp_path, max_requests=2) as server, ThreadPoolExecutor(2) as pool:
+        server.pace.seconds = 0.01
+        running = [pool.submit(server.client.generate, "hello", max_new_tokens=60, ignore_eos=True) for _ in range(2)]
+        server.wait_until(lambda: server.engine.stats().running == 2)
+        status = refused(server, asked())
+        assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert detail(status, RetryInfo).retry_delay.ToNanoseconds() > 0
+        assert all(len(answer.result().token_ids) == 60 for answer in running)
+
+
 def test_a_port_in_use_is_unavailable(server: Serving) -> None:
     port = int(server.address.rpartition(":")[2])
 
@@ -259,6 +283,14 @@ def test_a_port_in_use_is_unavailable(server: Serving) -> None:
             Service("127.0.0.1", port)
 
     server.loop.run(bind_again())
+
+
+def test_a_long_error_is_cut_so_that_it_arrives(server: Serving) -> None:
+    name = "a" * 96 + "/" + "b" * 96
+    with pytest.raises(RefError) as raised:
+        server.client.generate("hello", adapter="\u6771" * 600 + name)
+    assert len(str(raised.value).encode()) <= 1024 + len(" ...")
+    assert len(to_status(AdapterNotFoundError("\u6771" * 5000), request_id="1").message.encode()) <= 1028
 
 
 @pytest.mark.parametrize("row", STATUSES, ids=[row.reason for row in STATUSES])

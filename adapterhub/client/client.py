@@ -202,7 +202,10 @@ class Client:
 
     def _error(self, call: grpc.RpcError) -> AdapterHubError:
         assert isinstance(call, grpc.Call)
-        status = rpc_status.from_call(call)
+        try:
+            status = rpc_status.from_call(call)
+        except ValueError:  # details of another status than the call's
+            status = None
         if status is not None:
             return from_status(status)
         if call.code() is grpc.StatusCode.UNAVAILABLE:

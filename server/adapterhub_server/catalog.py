@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from adapterhub.adapter import Adapter
 from adapterhub.engine import AdapterStatus, Engine, Tier
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, ConflictError
 from adapterhub.store import AdapterRef, Store
+from adapterhub_server.hub_adapters import Download, HubAdapters, nothing
 from adapterhub_server.known_adapter import KnownAdapter, State
 
 TICK = 0.05
@@ -25,9 +26,6 @@ TIERS: dict[Tier, State] = {
 }
 """The engine's tiers as states."""
 
-Download = Callable[[AdapterRef], AdapterRef]
-"""Brings a Hub adapter into the store; its local reference, pinned. Blocks."""
-
 
 class Catalog:
     """Owns which names point at which digests here. Lives on the event loop, which it never blocks.
@@ -37,21 +35,18 @@ class Catalog:
     moved on to another digest. One that was unloaded is refused until it is loaded again.
     """
 
-    def __init__(self, engine: Engine, store: Store, download: Download | None = None) -> None:
-        """Without `download`, references to the Hub are refused."""
+    def __init__(self, engine: Engine, store: Store, download: Download = nothing) -> None:
         self._engine = engine
         self._store = store
-        self._download = download
         self._adapters: dict[str, Adapter] = {}
         """By digest: checked, and known to the engine."""
         self._names: dict[str, str] = {}
         """`name:tag` -> the digest it last resolved to."""
         self._checks: dict[str, asyncio.Task[Adapter]] = {}
         """By digest: checks under way; whoever needs the same adapter waits for the same check."""
-        self._downloads: dict[str, asyncio.Task[AdapterRef]] = {}
-        """By `name:tag`: downloads under way, likewise."""
+        self._hub = HubAdapters(download)
         self._failures: dict[str, AdapterHubError] = {}
-        """By digest, or by the `name:tag` of a download: why the last check or load failed."""
+        """By digest: why the last check or load failed."""
         self._pinned: set[str] = set()
         self._unloaded: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -73,18 +68,19 @@ class Catalog:
         return adapter
 
     async def load(self, ref: str) -> KnownAdapter:
-        """Begin to load an adapter, whatever was unloaded before; its state now.
+        """Begin to load an adapter, also one that was unloaded; its state now.
 
-        Raises RefError, AdapterNotFoundError, and UnavailableError where the Hub is not allowed.
+        Raises RefError and AdapterNotFoundError. What goes wrong later is in its state.
         """
         asked = AdapterRef.parse(ref)
-        if asked.hub and asked.label not in self._names:
+        if asked.hub:
+            self._hub.forget(asked.label)  # its revision may have moved
             self._begin(asked)
             await asyncio.sleep(0)
-            return self._named(asked)
+            return self._hub.known(asked.label)
         pinned = await self._pin(asked)
         self._unloaded.discard(pinned.digest)
-        self._begin(replace(asked, digest=pinned.digest))
+        self._begin(pinned)
         await asyncio.sleep(0)
         return self._known(pinned.digest)
 
@@ -128,8 +124,7 @@ class Catalog:
         """All adapters that are known, by digest; those on their way from the Hub, which have none yet, first."""
         statuses = self._statuses()
         digests = self._names.values() | self._adapters.keys() | self._checks.keys() | self._unloaded
-        coming = [self._coming(label) for label in self._downloads]
-        return coming + [self._known(digest, statuses) for digest in sorted(digests)]
+        return self._hub.coming() + [self._known(digest, statuses) for digest in sorted(digests)]
 
     def names(self) -> dict[str, str]:
         """`name:tag` -> the digest it last resolved to. Any thread: the table is copied in one go."""
@@ -149,27 +144,13 @@ class Catalog:
 
     async def _pin(self, asked: AdapterRef) -> AdapterRef:
         """The local reference with its digest."""
-        pinned = await self._downloaded(asked) if asked.hub else await asyncio.to_thread(self._store.pin, asked)
-        if not asked.digest or asked.hub:
+        if asked.hub:
+            pinned = await self._hub.local(asked)
+        else:
+            pinned = await asyncio.to_thread(self._store.pin, asked)
+        if asked.hub or not asked.digest:
             self._names[asked.label] = pinned.digest
         return pinned
-
-    async def _downloaded(self, asked: AdapterRef) -> AdapterRef:
-        label = asked.label
-        if label not in self._downloads:
-            self._downloads[label] = asyncio.create_task(self._fetch(asked))
-        return await asyncio.shield(self._downloads[label])
-
-    async def _fetch(self, asked: AdapterRef) -> AdapterRef:
-        try:
-            if self._download is None:
-                raise AdapterNotFoundError(
-                    f"{asked}: this server takes nothing from the Hub unless its operator allows it",
-                    resource=str(asked),
-                )
-            return await asyncio.to_thread(self._download, asked)
-        finally:
-            del self._downloads[asked.label]
 
     async def _checked(self, pinned: AdapterRef) -> Adapter:
         digest = pinned.digest
@@ -202,12 +183,16 @@ class Catalog:
         task.add_done_callback(self._background.discard)
 
     async def _bring(self, asked: AdapterRef) -> None:
-        key = asked.digest or asked.label
         try:
-            self._failures.pop(key, None)
-            await self.resident(str(asked))
+            pinned = await self._pin(asked)
+        except AdapterHubError:
+            return  # what failed remembers why
+        self._unloaded.discard(pinned.digest)
+        self._failures.pop(pinned.digest, None)
+        try:
+            await self.resident(str(pinned))
         except AdapterHubError as error:
-            self._failures[key] = error
+            self._failures[pinned.digest] = error
 
     def _digest(self, asked: AdapterRef) -> str:
         """Raises AdapterNotFoundError when the adapter is not known here."""
@@ -217,15 +202,9 @@ class Catalog:
         return digest
 
     def _named(self, asked: AdapterRef) -> KnownAdapter:
-        if asked.hub and (asked.label in self._downloads or asked.label in self._failures):
-            return self._coming(asked.label)
+        if asked.hub and asked.label not in self._names:
+            return self._hub.known(asked.label)
         return self._known(self._digest(asked))
-
-    def _coming(self, label: str) -> KnownAdapter:
-        """An adapter that has no digest yet."""
-        failure = self._failures.get(label) if label not in self._downloads else None
-        state: State = "failed" if failure else "downloading"
-        return KnownAdapter("", (label,), state=state, reason=str(failure or ""))
 
     def _known(self, digest: str, statuses: dict[str, AdapterStatus] | None = None) -> KnownAdapter:
         names = tuple(sorted(name for name, held in self._names.items() if held == digest))

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
+from adapterhub.errors import EngineStoppedError
 from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
@@ -36,6 +37,7 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
     """Serve until SIGTERM or SIGINT.
 
     `announce` is called with the address and the URL of the metrics, if any, once requests are answered.
+    Raises EngineStoppedError when the engine ends by itself, and what does not let the server start.
     """
     access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
     with ExitStack() as stack:
@@ -58,8 +60,11 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
         await service.start(engine, store, routes, config.adapter)
         stop = _stop_signal()
         announce(service.address, metrics, engine)
-        await stop.wait()
+        stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))
+        await asyncio.wait((stopped, died), return_when=asyncio.FIRST_COMPLETED)
         await service.stop(config.grace)
+    if service.engine_died.is_set():
+        raise EngineStoppedError("the engine has stopped by itself; the log says why")
 
 
 def _certificates(config: ServeConfig) -> CertificateFiles | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable
 
@@ -46,6 +47,8 @@ NAMES = tuple(
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 10
 KEEPALIVE_MS = 20_000
+WATCH_SECONDS = 0.5
+"""Between two looks at the engine."""
 OPTIONS = (
     # Without this, a second server on the same port takes half of the first one's connections.
     ("grpc.so_reuseport", 0),
@@ -83,6 +86,9 @@ class Service:
         self._server = grpc.aio.server(interceptors=[door], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port, secure)
+        self.engine_died = asyncio.Event()
+        """Set once the engine's thread has ended, which it does by itself only when it has lost track of something."""
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self, engine: Engine, store: Store, routes: RouteTable, preload: Iterable[str] = ()) -> None:
         """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
@@ -99,14 +105,27 @@ class Service:
         server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(engine), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        for name in ("", *NAMES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell(health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        self._watching = asyncio.create_task(self._watch(engine))
 
     async def stop(self, grace: float) -> None:
         """Tell health, take no new calls, and cancel what still runs after `grace` seconds."""
+        if self._watching is not None:
+            self._watching.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+
+    async def _watch(self, engine: Engine) -> None:
+        """Whoever asks for health learns that the engine has died, and so does `engine_died`."""
+        while engine.alive:
+            await asyncio.sleep(WATCH_SECONDS)
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self.engine_died.set()
+
+    async def _tell(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *NAMES):
+            await self._health.set(name, status)
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, secure: grpc.ServerCredentials | None) -> str:

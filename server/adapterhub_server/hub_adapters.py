@@ -1,0 +1,101 @@
+"""Adapters that come from the Hugging Face Hub when a request names one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from adapterhub.errors import AdapterHubError, AdapterNotFoundError, ForbiddenError
+from adapterhub.store import AdapterRef
+from adapterhub_server.known_adapter import KnownAdapter
+
+FAILURE_SECONDS = 30.0
+"""How long a failed download is remembered: until then it fails again at once, and nobody is asked."""
+REMEMBERED = 1024
+"""Failures, at most."""
+
+Download = Callable[[AdapterRef], AdapterRef]
+"""Brings a Hub adapter into the store; its local reference, pinned. Blocks. Raises AdapterHubError."""
+
+
+def nothing(asked: AdapterRef) -> AdapterRef:
+    """The Download of a server that takes nothing from the Hub."""
+    raise ForbiddenError(f"{asked.label}: this server takes nothing from the Hub unless its operator allows it")
+
+
+def allowed(patterns: Iterable[str], download: Download) -> Download:
+    """`download` for references whose `hf:name`, as a whole, is like one of the patterns; others are refused."""
+
+    def checked(asked: AdapterRef) -> AdapterRef:
+        name = asked.label.removesuffix(f":{asked.tag}")
+        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+            raise ForbiddenError(f"{name}: not among what this server may take from the Hub")
+        return download(asked)
+
+    return checked
+
+
+class _Failure(NamedTuple):
+    error: AdapterHubError
+    at: float
+    """On the monotonic clock, in seconds."""
+
+
+class HubAdapters:
+    """Owns what was downloaded, and what is on its way. Lives on the event loop.
+
+    A reference is downloaded once, for all who wait, and keeps its content until it is loaded anew.
+    """
+
+    def __init__(self, download: Download) -> None:
+        self._download = download
+        self._local: dict[str, AdapterRef] = {}
+        """By `hf:name:revision`: where it is in the store."""
+        self._coming: dict[str, asyncio.Task[AdapterRef]] = {}
+        self._failures: dict[str, _Failure] = {}
+
+    async def local(self, asked: AdapterRef) -> AdapterRef:
+        """Its reference in the store. Raises as Download."""
+        label = asked.label
+        if label in self._local and asked.digest in ("", self._local[label].digest):
+            return self._local[label]
+        if (failed := self._failures.get(label)) and time.monotonic() - failed.at < FAILURE_SECONDS:
+            raise failed.error.with_traceback(None)
+        if label not in self._coming:
+            self._coming[label] = asyncio.create_task(self._fetch(asked))
+        # A caller that goes away must not take the download from the others.
+        return await asyncio.shield(self._coming[label])
+
+    def forget(self, label: str) -> None:
+        """The next request downloads it anew."""
+        self._local.pop(label, None)
+        self._failures.pop(label, None)
+
+    def known(self, label: str) -> KnownAdapter:
+        """What is known of one that has no digest yet. Raises AdapterNotFoundError when nothing is."""
+        if label in self._coming:
+            return KnownAdapter("", (label,), state="downloading")
+        if label in self._failures:
+            return KnownAdapter("", (label,), state="failed", reason=str(self._failures[label].error))
+        raise AdapterNotFoundError(f"adapter {label} is not loaded", resource=label)
+
+    def coming(self) -> list[KnownAdapter]:
+        """All that is on its way."""
+        return [self.known(label) for label in self._coming]
+
+    async def _fetch(self, asked: AdapterRef) -> AdapterRef:
+        try:
+            local = await asyncio.to_thread(self._download, asked)
+        except AdapterHubError as error:
+            if len(self._failures) >= REMEMBERED:
+                self._failures.clear()
+            self._failures[asked.label] = _Failure(error, time.monotonic())
+            raise
+        finally:
+            del self._coming[asked.label]
+        self._failures.pop(asked.label, None)
+        self._local[asked.label] = local
+        return local
