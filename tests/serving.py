@@ -7,7 +7,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, Self, TypeVar
 
 from adapterhub_server.access import Access
 from adapterhub_server.credentials import CertificateFiles
+from adapterhub_server.door import Observer
+from adapterhub_server.metrics import Metrics
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 from conftest import save_random_adapter
@@ -73,6 +75,7 @@ class Serving:
     folder: Path
     pace: Pace
     loop: EventLoop
+    metrics: Metrics
 
     def publish(self, name: str, method: str = "lora", **record: Any) -> AdapterRef:
         """A random adapter that no other equals, in the server's store; its pinned reference.
@@ -119,17 +122,18 @@ def serving(
     certificates: CertificateFiles | None = None,
     tls: Tls | None = None,
     router: PromptRouter | None = None,
+    observers: Iterable[Observer] = (),
     **options: Any,
 ) -> Iterator[Serving]:
     """A server on a free port of its own event loop, with an empty store; `options` are the engine's."""
     pace = Pace()
     store = store or Store(folder / "store")
     with Engine(base, observe=pace, **options) as engine, EventLoop() as loop:
-        service = loop.run(_started(engine, store, access, certificates, router))
+        service = loop.run(_started(engine, store, access, certificates, router, observers))
         try:
             with Client(service.address, tls=tls) as client:
                 client.wait_ready(timeout=30)
-                yield Serving(service.address, client, engine, store, folder, pace, loop)
+                yield Serving(service.address, client, engine, store, folder, pace, loop, service.metrics)
         finally:
             loop.run(service.stop(grace=0))
 
@@ -140,7 +144,8 @@ async def _started(
     access: Access | None,
     certificates: CertificateFiles | None,
     router: PromptRouter | None,
+    observers: Iterable[Observer],
 ) -> Service:
-    service = Service("127.0.0.1", 0, access, certificates)
+    service = Service("127.0.0.1", 0, access, certificates, observers)
     await service.start(engine, store, RouteTable(store.root / "routes.json"), router=router)
     return service

@@ -355,6 +355,7 @@ def test_a_method_that_raises_in_a_step_fails_only_its_own_requests(
         assert re.search(message, str(error))
         assert good.last().finish_reason == "length"
         assert engine.generate([request])[0] == alone
+        assert engine.tally.plugin_errors() == {"raises": 1}
         engine.check_integrity()
 
 
@@ -367,6 +368,8 @@ def test_a_method_that_raises_at_load_is_named_and_the_engine_lives(
         with pytest.raises(PluginError, match="method 'raises': ZeroDivisionError: oops"):
             engine.load_adapter(replace(made, config={**made.config, "at": at}))
         assert [status.tier for status in engine.adapters()] == ["failed"]
+        assert engine.tally.loads() == {PluginError: 1}
+        assert engine.tally.plugin_errors() == {"raises": 1}
         assert engine.generate([Request(PROMPT, sampling=options(2))])[0].finish_reason == "length"
         engine.check_integrity()
 

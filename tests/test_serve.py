@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from conftest import save_random_adapter
@@ -24,10 +25,10 @@ VERB = [sys.executable, "-m", "adapterhub"]
 
 
 @contextmanager
-def served(base: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(base: Path, *options: str, stderr: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process of the verb, once it said that it serves, and its address."""
     command = [*VERB, "serve", "--base", str(base), "--quantize", "int8", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -69,15 +70,25 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         assert process.wait(timeout=60) == 0
 
 
-def test_serve_tells_the_limits_it_was_given(tiny_base: Path) -> None:
+def test_serve_tells_the_limits_it_was_given_and_where_its_metrics_are_and_logs_json(tiny_base: Path) -> None:
     sizes = ("--adapter-bytes", "3MB", "--host-adapter-bytes", "1MiB")
     limits = ("--kv-tokens", "64", "--max-context", "100", "--max-sequences", "2", "--step-tokens", "8", *sizes)
-    with served(tiny_base, *limits) as (process, _):
+    seen = ("--metrics-port", "0", "--log-format", "json")
+    with served(tiny_base, *limits, *seen, stderr=subprocess.PIPE) as (process, address):
         assert process.stdout is not None
         assert process.stdout.readline() == (
             "keys and values: 64 tokens, 24.6 kB; context: 100; in a step: at most 2 generations; adapters: 3.0 MB, "
             "on the host 1.0 MB\n"
         )
+        url = process.stdout.readline().removeprefix("metrics: ").strip()
+        with Client(address) as client:
+            client.info()
+        with urlopen(url) as answer:
+            text = answer.read().decode()
+        process.terminate()
+        _, logged = process.communicate(timeout=60)
+    assert 'adapterhub_requests_total{adapter="",outcome="ok",rpc="Server/Info"} 1.0' in text
+    assert [json.loads(line)["message"] for line in logged.splitlines()] == ["Server/Info ok"]
 
 
 def test_serve_help_names_every_limit() -> None:
@@ -156,6 +167,9 @@ def test_serve_refuses_settings_by_name() -> None:
         ),
         (("--host-adapter-bytes", "-1"), "--host-adapter-bytes: "),
         (("--step-tokens", "0"), "--step-tokens: "),
+        (("--metrics-port", "65536"), "--metrics-port: "),
+        (("--log-format", "xml"), "--log-format: "),
+        (("--log-level", "all"), "--log-level: "),
     ):
         refused = run("serve", "--base", "smollm2-135m", *words)
         assert refused.returncode == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -30,6 +32,7 @@ from adapterhub.errors import (
     CorruptAdapterError,
     EngineStoppedError,
     InvalidInputError,
+    NotFoundError,
     QueueFullError,
     RefError,
     UnavailableError,
@@ -298,6 +301,16 @@ def test_every_error_of_the_table_comes_back_as_itself(row: Any) -> None:
     back = from_status(status)
     assert (type(back), str(back)) == (row.error, "why")
     assert getattr(back, "retry_after", 2.5) == 2.5
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "東"])
+def test_the_longest_error_fits_the_metadata_that_every_client_takes(letter: str) -> None:
+    text = letter * 100_000
+    for error in (InvalidInputError(text, field="prompt_format.system_prompt"), NotFoundError(text, resource=text)):
+        rich = rpc_status.to_status(to_status(error, request_id="x" * 128))
+        details = sum(len(base64.b64encode(value)) for _, value in rich.trailing_metadata)
+        assert details + len(quote(rich.details)) < 8000
+        assert rich.details.startswith(letter * 300)
 
 
 def test_a_class_stands_before_its_parents_in_the_table() -> None:

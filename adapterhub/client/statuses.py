@@ -68,22 +68,28 @@ STATUSES = (
     Row(RouterError, grpc.StatusCode.INTERNAL, "ROUTER_FAILED"),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
+INTERNAL = Row(AdapterHubError, grpc.StatusCode.INTERNAL, "INTERNAL")
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])
 """Codes that mean AuthError whoever sent them: what stands in front of a server gives no reason of the table."""
 
 
+def row_of(error: type[Exception]) -> Row:
+    """The row of a class of errors; INTERNAL when it is not in the table."""
+    return next((row for row in STATUSES if issubclass(error, row.error)), INTERNAL)
+
+
 def to_status(error: Exception, *, request_id: str) -> Status:
     """The status of an error, which is INTERNAL and tells nothing but the request's id when it is not in the table."""
-    row = next((row for row in STATUSES if isinstance(error, row.error)), None)
-    code, reason = (row.code, row.reason) if row else (grpc.StatusCode.INTERNAL, "INTERNAL")
-    message = _short(str(error)) if row else f"internal error; the server's log has it under request {request_id}"
-    status = Status(code=code.value[0], message=message)
-    status.details.add().Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata={"request_id": request_id}))
+    row = row_of(type(error))
+    hidden = f"internal error; the server's log has it under request {request_id}"
+    message = hidden if row is INTERNAL else _short(str(error))
+    status = Status(code=row.code.value[0], message=message)
+    status.details.add().Pack(ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"request_id": request_id}))
     if isinstance(error, InvalidInputError) and error.field:
         violation = BadRequest.FieldViolation(field=error.field, description=message)
         status.details.add().Pack(BadRequest(field_violations=[violation]))
     if isinstance(error, NotFoundError) and error.resource:
-        status.details.add().Pack(ResourceInfo(resource_name=error.resource))
+        status.details.add().Pack(ResourceInfo(resource_name=_short(error.resource)))
     if isinstance(error, QueueFullError):
         delay = Duration()
         delay.FromNanoseconds(round(error.retry_after * 1e9))

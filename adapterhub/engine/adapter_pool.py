@@ -15,6 +15,7 @@ from adapterhub.engine.adapter_entry import AdapterEntry, Waiter
 from adapterhub.engine.host_tier import HostTier
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.stats import AdapterStatus, Tier
+from adapterhub.engine.tally import Tally
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, EngineStoppedError, UnavailableError
 
 Prepare = Callable[[Adapter, Mapping[str, Tensor]], ResidentAdapter]
@@ -36,9 +37,10 @@ class AdapterPool:
     that never rest. An adapter that is removed is freed when the last that holds it ends.
     """
 
-    def __init__(self, prepare: Prepare, *, budget: int, host_budget: int) -> None:
+    def __init__(self, prepare: Prepare, *, budget: int, host_budget: int, tally: Tally | None = None) -> None:
         """`budget` and `host_budget` are in bytes."""
         self.budget = budget
+        self._tally = tally or Tally()
         self._prepare = prepare
         self._host = HostTier(host_budget)
         self._lock = threading.Lock()
@@ -200,18 +202,21 @@ class AdapterPool:
         except Exception as error:  # noqa: BLE001  whatever it is, those who wait must be told
             if not isinstance(error, AdapterHubError):
                 error = UnavailableError(f"adapter {digest} could not be loaded: {type(error).__name__}: {error}")
+            self._tally.load(entry.adapter.method_name, error)
             with self._lock:
                 self._loading.remove(entry)
                 self._fail(entry, error)
                 self._settle()
             return
+        too_large = _too_large(prepared, self.budget) if prepared.nbytes > self.budget else None
+        self._tally.load(prepared.method.name, too_large)
         with self._lock:
             self._loading.remove(entry)
             if self._entries.get(digest) is entry and entry.awaited:  # else removed meanwhile, or the pool was closed
                 self._host.put(digest, tensors)
                 entry.needs = prepared.nbytes
-                if prepared.nbytes > self.budget:
-                    self._fail(entry, _too_large(prepared, self.budget))
+                if too_large:
+                    self._fail(entry, too_large)
                 else:
                     self._arriving.append((entry, prepared))
             self._settle()

@@ -32,6 +32,7 @@ from adapterhub.engine.sequence import Sequence
 from adapterhub.engine.stats import AdapterStatus, EngineStats
 from adapterhub.engine.stop_strings import StopStrings
 from adapterhub.engine.supported import check_supported
+from adapterhub.engine.tally import Tally
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
 from adapterhub.plugins import Methods, installed_methods
@@ -80,18 +81,29 @@ class Engine:
             adapter_bytes=adapter_bytes,
             host_adapter_bytes=host_adapter_bytes,
         )
+        self.tally = Tally()
+        """What ended, and how; for any thread."""
         pool = BlockPool(self.limits.kv_tokens // BLOCK_TOKENS)
         cache = KVCache(base.shape, pool.num_blocks, dtype=base.compute_dtype, device=base.device)
         self._pool = AdapterPool(
             lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
+            tally=self.tally,
         )
         self._runner = Runner(base, cache)
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)
         self.methods = tuple(sorted(chosen.by_name))
         """Names of the methods whose adapters are served."""
-        self._loop = Loop(self._runner, scheduler, pool, eos=_eos_ids(base), on_end=self._leave, observe=observe)
+        self._loop = Loop(
+            self._runner,
+            scheduler,
+            pool,
+            eos=_eos_ids(base),
+            on_end=self._leave,
+            observe=observe,
+            tally=self.tally,
+        )
         self._ids = itertools.count(1)
         self._seats = Seats(max_requests)
         self._commands = Commands()

@@ -22,6 +22,7 @@ from adapterhub.engine.sampler import sample
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Chunk, Sequence
 from adapterhub.engine.stats import EngineStats
+from adapterhub.engine.tally import Tally
 from adapterhub.errors import AdapterHubError, PluginError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Loop:
         eos: frozenset[int],
         on_end: Callable[[Sequence], None],
         observe: Observe | None,
+        tally: Tally,
     ) -> None:
         self._runner = runner
         self._scheduler = scheduler
@@ -48,6 +50,7 @@ class Loop:
         self._eos = eos
         self._on_end = on_end
         self._observe = observe
+        self._tally = tally
         self._sequences: dict[int, Sequence] = {}
         self._stats = EngineStats()
 
@@ -151,6 +154,7 @@ class Loop:
     def _blame(self, sequence: Sequence, error: Exception) -> None:
         assert sequence.adapter is not None
         method = sequence.adapter.method.name
+        self._tally.plugin_error(method)
         cause = PluginError(f"method {method!r}: {type(error).__name__}: {error}")
         self._finish(sequence, Event((), "error", cause))
 

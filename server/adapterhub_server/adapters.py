@@ -11,6 +11,7 @@ import grpc
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import adapters_pb2, adapters_pb2_grpc
 from adapterhub.store import AdapterRef
+from adapterhub_server.call import CALL
 from adapterhub_server.caller import ANYBODY, CALLER
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.known_adapter import KnownAdapter, State
@@ -83,7 +84,9 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
 
 def _allowed(ref: str) -> str:
     """The reference itself. Raises RefError, and ForbiddenError when the caller may not use what it names."""
-    CALLER.get().check(AdapterRef.parse(ref))
+    asked = AdapterRef.parse(ref)
+    CALL.get().asks_for(asked)
+    CALLER.get().check(asked)
     return ref
 
 

@@ -126,6 +126,10 @@ class Catalog:
         digests = self._names.values() | self._adapters.keys() | self._checks.keys() | self._unloaded
         return self._hub.coming() + [self._known(digest, statuses) for digest in sorted(digests)]
 
+    def names(self) -> dict[str, str]:
+        """`name:tag` -> the digest it last resolved to. Any thread: the table is copied in one go."""
+        return dict(self._names)
+
     async def watch(self, ref: str) -> AsyncGenerator[KnownAdapter]:
         """The adapter's state now, once it is known, and at every change, until it is unloaded."""
         asked = AdapterRef.parse(ref)

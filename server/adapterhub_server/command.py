@@ -37,15 +37,15 @@ def command(**values: Any) -> None:
     config = ServeConfig.load(given(values), where="serve")
 
     import asyncio
-    import logging
 
+    from adapterhub_server.logs import configure
     from adapterhub_server.serve import serve
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(config.log_format, config.log_level)
     asyncio.run(serve(config, _announce))
 
 
-def _announce(address: str, engine: Engine) -> None:
+def _announce(address: str, metrics: str, engine: Engine) -> None:
     base, limits = engine.base, engine.limits
     click.echo(f"serving {base.record.id}, {base.quantization}, {decimal(base.weight_bytes)}, on {address}")
     click.echo(
@@ -53,3 +53,5 @@ def _announce(address: str, engine: Engine) -> None:
         f"in a step: at most {limits.max_sequences} generations; adapters: {decimal(limits.adapter_bytes)}, "
         f"on the host {decimal(limits.host_adapter_bytes)}"
     )
+    if metrics:
+        click.echo(f"metrics: {metrics}")

@@ -56,6 +56,14 @@ class ServeConfig(Config):
     """Room for adapters ready to run, such as 512MB or 2GiB. [default: an eighth of the free memory]"""
     host_adapter_bytes: Size | None = None
     """Room on the host for adapters that may come back, likewise. [default: an eighth of the host's free memory]"""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """The port of the metrics for Prometheus, over HTTP; 0 takes a free one. [default: no metrics]"""
+    metrics_host: str = "127.0.0.1"
+    """Where to listen for it; whoever reaches it may read the names of adapters and their load."""
+    log_format: Literal["text", "json"] = "text"
+    """How the log is written to standard error: text or json."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged: debug, info (a line for each call), warning or error."""
     grace: float = Field(default=30, ge=0, le=3600)
     """Seconds that running generations have to end in when the server is told to stop."""
 

@@ -1,21 +1,20 @@
-"""The one interceptor: who calls and whether they may, a request's id, and a status for whatever is raised inside."""
+"""The one interceptor: who calls and whether they may, a status for whatever is raised inside, and who is told."""
 
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from adapterhub.client.statuses import to_status
+from adapterhub.client.statuses import row_of, to_status
 from adapterhub.errors import InvalidInputError
 from adapterhub_server.access import HEALTH, Access
+from adapterhub_server.call import CALL, REQUEST_ID, Call
 from adapterhub_server.caller import CALLER
 
 log = logging.getLogger(__name__)
@@ -24,15 +23,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its type stubs only
 
-REQUEST_ID: ContextVar[str] = ContextVar("adapterhub-request-id", default="")
-"""Of the request under way; in its errors and in the log."""
+Observer = Callable[[Call], None]
+"""Is told of each call when it has ended. Quick, and never raises."""
 
 
 class Door(grpc.aio.ServerInterceptor):
     """Wraps every method but health's. Messages are decoded in here: a malformed one is answered like the rest."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, observers: Iterable[Observer] = ()) -> None:
         self._access = access
+        self._observers = tuple(observers)
 
     async def intercept_service(
         self,
@@ -72,25 +72,39 @@ class Door(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _inside(self, method: str, context: Context) -> AsyncIterator[None]:
         """Lets in who may, and ends the call with the status of what is raised inside."""
-        request_id = uuid.uuid4().hex
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        call = Call.begin(method, _address(context), metadata)
+        told = ((REQUEST_ID, call.request_id),)
+        context.set_trailing_metadata(told)
         try:
-            with self._admitted(method, context, request_id):
+            with self._admitted(method, call, metadata):
                 yield
         except Exception as error:
-            status = to_status(error, request_id=request_id)
-            if status.code == grpc.StatusCode.INTERNAL.value[0]:
-                log.error("%s: request %s failed", method, request_id, exc_info=error)
-            rich = rpc_status.to_status(status)
-            await context.abort(rich.code, rich.details, rich.trailing_metadata)
+            call.failed(row_of(type(error)))
+            if call.is_internal:
+                log.error("%s: request %s failed", method, call.request_id, exc_info=error)
+            self._end(call)  # first, so that who has the answer finds it counted
+            rich = rpc_status.to_status(to_status(error, request_id=call.request_id))
+            await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *told))
+        except BaseException:  # the call was cancelled, however that arrives here
+            call.broken_off(context.time_remaining())
+            self._end(call)
+            raise
+        else:
+            self._end(call)
 
     @contextmanager
-    def _admitted(self, method: str, context: Context, request_id: str) -> Iterator[None]:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    def _admitted(self, method: str, call: Call, metadata: dict[str, str]) -> Iterator[None]:
         caller = self._access.caller(method, metadata)
-        with self._access.call(caller.key or _address(context)):
-            REQUEST_ID.set(request_id)
-            CALLER.set(caller)  # of this call's own context, which ends with it
+        call.let_in(caller)
+        with self._access.call(caller.key or call.peer):
+            CALL.set(call)  # of this call's own context, which ends with it
+            CALLER.set(caller)
             yield
+
+    def _end(self, call: Call) -> None:
+        for observer in self._observers:
+            observer(call)
 
 
 def _address(context: Context) -> str:

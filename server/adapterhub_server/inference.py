@@ -9,13 +9,14 @@ import grpc
 
 from adapterhub.engine import Engine, FinishReason, TokenLogprobs
 from adapterhub.pb.v1 import inference_pb2, inference_pb2_grpc
+from adapterhub_server.call import CALL
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.fields import wire_fields
 from adapterhub_server.generation import Generation
+from adapterhub_server.metrics import Metrics
 from adapterhub_server.prompts import Prompts
 from adapterhub_server.requests import Admitted, Requests
 from adapterhub_server.router import Router
-from adapterhub_server.stopwatch import Stopwatch
 
 Context = grpc.aio.ServicerContext[inference_pb2.GenerateRequest, inference_pb2.GenerateStreamResponse]
 UnaryContext = grpc.aio.ServicerContext[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]
@@ -28,8 +29,9 @@ FINISH_REASONS: dict[FinishReason, inference_pb2.FinishReason] = {
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServicer):
-    def __init__(self, engine: Engine, catalog: Catalog, router: Router) -> None:
+    def __init__(self, engine: Engine, catalog: Catalog, router: Router, metrics: Metrics) -> None:
         self._engine = engine
+        self._metrics = metrics
         self._requests = Requests(catalog, router, Prompts(engine.base.tokenizer, limits=engine.limits))
 
     async def Generate(  # noqa: N802  gRPC's name
@@ -65,25 +67,26 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     async def _answers(
         self, message: inference_pb2.GenerateRequest, context: Context | UnaryContext
     ) -> AsyncGenerator[inference_pb2.GenerateStreamResponse]:
-        watch = Stopwatch()
+        call = CALL.get()
         with wire_fields():
             admitted = await self._requests.admit(message, context.invocation_metadata() or ())
-            watch.admitted()
-            generated = 0
+            call.watch.admitted()
             async with aclosing(Generation(self._engine, admitted.request).pieces()) as pieces:
                 async for piece in pieces:
-                    watch.piece(len(piece.token_ids))
+                    tokens = len(piece.token_ids)
+                    self._metrics.piece(call, tokens, seconds=call.watch.piece(tokens))
                     answer = inference_pb2.GenerateStreamResponse(
                         text=piece.text, token_ids=piece.token_ids, logprobs=map(_logprobs, piece.logprobs)
                     )
-                    if not generated:
+                    if not call.generated_tokens:
                         _begin(answer, admitted)
-                    generated += len(piece.token_ids)
+                    call.generated_tokens += tokens
                     if piece.finish_reason:
+                        call.outcome = piece.finish_reason
                         answer.finish_reason = FINISH_REASONS[piece.finish_reason]
-                        answer.usage.prompt_tokens = len(admitted.request.prompt_ids)
-                        answer.usage.generated_tokens = generated
-                        answer.timings.CopyFrom(watch.message())
+                        answer.usage.prompt_tokens = call.prompt_tokens
+                        answer.usage.generated_tokens = call.generated_tokens
+                        answer.timings.CopyFrom(call.watch.message())
                     yield answer
 
 

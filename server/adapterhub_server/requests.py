@@ -11,6 +11,7 @@ from adapterhub.engine import Request, Sampling
 from adapterhub.errors import AdapterNotFoundError, ConflictError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
+from adapterhub_server.call import CALL
 from adapterhub_server.caller import CALLER
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.prompts import Prompts
@@ -40,11 +41,13 @@ class Requests:
             field.name: tuple(value) if field.is_repeated else value for field, value in message.sampling.ListFields()
         }
         sampling = Sampling.load(options, where="sampling")
-        choice = await self._router.choose(message, metadata)
-        choice, adapter = await self._adapter(choice)
+        call = CALL.get()
+        call.route = await self._router.choose(message, metadata)
+        call.route, adapter = await self._adapter(call.route)
         prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
+        call.prompt_tokens = len(prompt_ids)
         digest = adapter.digest if adapter else ""
-        return Admitted(Request(prompt_ids, digest, sampling, salt=CALLER.get().tenant), choice)
+        return Admitted(Request(prompt_ids, digest, sampling, salt=CALLER.get().tenant), call.route)
 
     async def tokenize(self, message: inference_pb2.TokenizeRequest) -> inference_pb2.TokenizeResponse:
         """Raises as `admit`."""
@@ -63,5 +66,9 @@ class Requests:
             return Choice("", "fallback", choice.name), None
 
     async def _get(self, ref: str) -> Adapter:
-        CALLER.get().check(AdapterRef.parse(ref))
-        return await self._catalog.get(ref)
+        asked, call = AdapterRef.parse(ref), CALL.get()
+        call.asks_for(asked)
+        CALLER.get().check(asked)
+        adapter = await self._catalog.get(ref)
+        call.found(adapter)
+        return adapter

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
@@ -16,8 +18,10 @@ from adapterhub_server.config import ServeConfig
 from adapterhub_server.credentials import CertificateFiles
 from adapterhub_server.hub_adapters import Download, allowed, nothing
 from adapterhub_server.keys import Keys
+from adapterhub_server.metrics_endpoint import MetricsEndpoint
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
+from adapterhub_server.tracing import tracing
 
 LIMITS = (
     "max_requests",
@@ -31,23 +35,34 @@ LIMITS = (
 """The settings that are the engine's, by its own names."""
 
 
-async def serve(config: ServeConfig, announce: Callable[[str, Engine], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is called with the address once requests are answered.
+async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
 
+    `announce` is called with the address and the URL of the metrics, if any, once requests are answered.
     Raises EngineStoppedError when the engine ends by itself, and what does not let the server start.
     """
     access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
     router = load_routers().get(config.router) if config.router else None
-    # First, so that a port in use is told before the base loads.
-    service = Service(config.host, config.port, access, _certificates(config))
-    base = BaseModel.load(config.base, quantization=config.quantize)
-    with Engine(base, **config.model_dump(include=set(LIMITS))) as engine:
+    with ExitStack() as stack:
+        traces = tracing(os.environ)
+        if traces:
+            stack.callback(traces.close)
+        # First, so that a port in use is told before the base loads.
+        service = Service(
+            config.host, config.port, access, _certificates(config), observers=[traces.ended] if traces else []
+        )
+        metrics = ""
+        if config.metrics_port is not None:
+            endpoint = MetricsEndpoint(config.metrics_host, config.metrics_port, service.metrics.registry)
+            metrics = stack.enter_context(endpoint).url
+        base = BaseModel.load(config.base, quantization=config.quantize)
+        engine = stack.enter_context(Engine(base, **config.model_dump(include=set(LIMITS))))
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
         routes = RouteTable(config.routes or own)
         await service.start(engine, store, routes, config.adapter, _download(config, store), router)
         stop = _stop_signal()
-        announce(service.address, engine)
+        announce(service.address, metrics, engine)
         stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))
         await asyncio.wait((stopped, died), return_when=asyncio.FIRST_COMPLETED)
         await service.stop(config.grace)

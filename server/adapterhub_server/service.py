@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Iterable
 
@@ -29,10 +28,13 @@ from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.credentials import CertificateFiles, credentials
-from adapterhub_server.door import Door
+from adapterhub_server.door import Door, Observer
 from adapterhub_server.hub_adapters import Download, nothing
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
+from adapterhub_server.logs import log_call
+from adapterhub_server.metrics import Metrics
+from adapterhub_server.ports import cannot_listen
 from adapterhub_server.prompt_picks import PromptPicks
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.router import Router
@@ -70,11 +72,21 @@ class Service:
     """
 
     def __init__(
-        self, host: str, port: int, access: Access | None = None, certificates: CertificateFiles | None = None
+        self,
+        host: str,
+        port: int,
+        access: Access | None = None,
+        certificates: CertificateFiles | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
-        """Without `access` everybody may everything; without `certificates` there is no TLS."""
+        """Without `access` everybody may everything; without `certificates` there is no TLS.
+
+        `observers` are told of each call that has ended, as the log and the metrics are.
+        """
         secure = credentials(certificates) if certificates else None
-        self._server = grpc.aio.server(interceptors=[Door(access or Access())], options=OPTIONS)
+        self.metrics = Metrics()
+        door = Door(access or Access(), (log_call, self.metrics.ended, *observers))
+        self._server = grpc.aio.server(interceptors=[door], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port, secure)
         self.engine_died = asyncio.Event()
@@ -95,8 +107,10 @@ class Service:
         for ref in preload:
             await catalog.pin(ref)
             await catalog.resident(ref)
+        self.metrics.watch(engine, catalog.names)
         picks = PromptPicks(router, store, engine.base.record, engine.methods) if router else None
-        inference, adapters = InferenceServicer(engine, catalog, Router(routes, picks)), AdaptersServicer(catalog)
+        inference = InferenceServicer(engine, catalog, Router(routes, picks), self.metrics)
+        adapters = AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
         routes_pb2_grpc.add_RoutesServicer_to_server(RoutesServicer(routes), self._server)  # type: ignore[no-untyped-call]
@@ -146,6 +160,4 @@ def _check_free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UnavailableError(f"port {port} in use on {host}; choose another with --port") from None
-        raise UnavailableError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+        raise cannot_listen(error, host, port, "--port") from None

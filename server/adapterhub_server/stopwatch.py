@@ -25,22 +25,26 @@ class Stopwatch:
         """The engine gets it now."""
         self.given = time.monotonic()
 
-    def piece(self, tokens: int) -> None:
-        """A piece with so many tokens has come."""
-        self.last = time.monotonic()
+    def piece(self, tokens: int) -> float | None:
+        """A piece with so many tokens has come; seconds since the piece before, None for the first."""
+        before, self.last = self.last, time.monotonic()
         if tokens and self.first is None:
             self.first = self.last
+        return None if before is None else self.last - before
+
+    def so_far(self) -> dict[str, float]:
+        """`before_engine`, `first_token` and `total`, as Timings defines them, as far as the request came."""
+        times = {}
+        if self.given is not None:
+            times["before_engine"] = self.given - self.arrived
+            if self.first is not None:
+                times["first_token"] = self.first - self.given
+        times["total"] = time.monotonic() - self.arrived
+        return times
 
     def message(self) -> inference_pb2.Timings:
-        """The times so far, of a generation that has ended."""
-        assert self.given is not None
-        assert self.last is not None
-        first = self.first if self.first is not None else self.last
-        return inference_pb2.Timings(
-            before_engine=_duration(self.given - self.arrived),
-            first_token=_duration(first - self.given),
-            total=_duration(self.last - self.arrived),
-        )
+        """The times of a generation that has ended, which gave at least one token."""
+        return inference_pb2.Timings(**{name: _duration(seconds) for name, seconds in self.so_far().items()})
 
 
 def _duration(seconds: float) -> Duration:
