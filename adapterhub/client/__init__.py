@@ -1,5 +1,6 @@
-"""The gRPC client. Imports no torch."""
+"""The gRPC clients. Import no torch."""
 
+from adapterhub.client.aio_client import AioClient
 from adapterhub.client.answers import (
     AdapterState,
     FinishReason,
@@ -22,6 +23,7 @@ from adapterhub.client.routes import Route, RouteRule, RouteTarget
 __all__ = [
     "DEFAULT_ADDRESS",
     "AdapterState",
+    "AioClient",
     "Client",
     "FinishReason",
     "FormatKind",
