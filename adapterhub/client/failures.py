@@ -25,7 +25,10 @@ def told(address: str) -> Iterator[None]:
 
 def _error(call: Any, address: str) -> AdapterHubError:
     """`call` has code, details and trailing metadata, though grpc.RpcError itself does not say so."""
-    status = rpc_status.from_call(call)
+    try:
+        status = rpc_status.from_call(call)
+    except ValueError:  # details of another status than the call's
+        status = None
     if status is not None:
         return from_status(status)
     if call.code() is grpc.StatusCode.UNAVAILABLE:
