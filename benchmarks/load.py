@@ -66,12 +66,12 @@ class Load:
     streams: int
 
     async def run(self, ask: Ask, seconds: float) -> Taken:
-        """Ask until `seconds` have passed, and wait for what is under way then."""
+        """Ask until `seconds` have passed or a stream went wrong, and wait for what is under way then."""
         taken, questions = Taken(), itertools.cycle(self.asked)
         started = time.perf_counter()
 
         async def client() -> None:
-            while time.perf_counter() - started < seconds:
+            while time.perf_counter() - started < seconds and not taken.wrong:
                 await self._stream(ask, *next(questions), taken)
 
         await asyncio.gather(*(client() for _ in range(self.streams)))

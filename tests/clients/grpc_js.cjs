@@ -69,7 +69,7 @@ async function generatedWhenIdle() {
 const SCENARIOS = {
   async generate() {
     const inference = connect(Inference);
-    const request = { ...options.request };
+    const { request } = options;
     return {
       info: await unary(connect(Server), "Info", {}),
       tokens: (await unary(inference, "Tokenize", { text: request.text, adapter: request.adapter })).token_ids,
