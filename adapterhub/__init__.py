@@ -1,6 +1,6 @@
 """adapterhub: train, store and serve parameter-efficient fine-tuning adapters of any method.
 
-Importing it is light: what needs torch is imported when its name is first asked for.
+Importing it is light: what needs torch or gRPC is imported when its name is first asked for.
 """
 
 from importlib import import_module
@@ -21,15 +21,18 @@ from adapterhub.unserved import Unserved
 
 if TYPE_CHECKING:
     from adapterhub.base import BaseModel
+    from adapterhub.client import AioClient, Client
     from adapterhub.engine import Engine, Request, Sampling
     from adapterhub.prompt_signature import prompt_features, read_signature, sign_prompts
     from adapterhub.store import Store
 
 __all__ = [
     "Adopted",
+    "AioClient",
     "BaseModel",
     "BaseShape",
     "Candidate",
+    "Client",
     "ConfigError",
     "Engine",
     "LowRank",
@@ -67,7 +70,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AioClient": "adapterhub.client",
     "BaseModel": "adapterhub.base",
+    "Client": "adapterhub.client",
     "Engine": "adapterhub.engine",
     "Request": "adapterhub.engine",
     "Sampling": "adapterhub.engine",

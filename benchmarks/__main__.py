@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import pool
+from benchmarks import pool, serve
 
 
 @click.group()
@@ -13,4 +13,5 @@ def main() -> None:
 
 
 main.add_command(pool.command)
+main.add_command(serve.command)
 main()

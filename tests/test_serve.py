@@ -7,39 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from conftest import save_random_adapter
+from processes import run, served
 
 from adapterhub.base import read_base
 from adapterhub.client import Client, Piece
 from adapterhub.errors import UnavailableError
 from adapterhub.store import Store
-
-VERB = [sys.executable, "-m", "adapterhub"]
-
-
-@contextmanager
-def served(base: Path, *options: str, stderr: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process of the verb, once it said that it serves, and its address."""
-    command = [*VERB, "serve", "--base", str(base), "--quantize", "int8", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith(f"serving {base.name}, int8, "), line
-            yield process, line.split()[-1]
-        finally:
-            process.kill()
-
-
-def run(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*VERB, *words], input=given, capture_output=True, text=True, encoding="utf-8")
 
 
 def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""The gRPC client. Imports no torch."""
+"""The gRPC clients. Import no torch."""
 
+from adapterhub.client.aio_client import AioClient
 from adapterhub.client.answers import (
     AdapterState,
     FinishReason,
@@ -23,6 +24,7 @@ from adapterhub.settings import DEFAULT_ADDRESS
 __all__ = [
     "DEFAULT_ADDRESS",
     "AdapterState",
+    "AioClient",
     "Client",
     "FinishReason",
     "FormatKind",

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Self, Unpack
-
-import grpc
-from google.rpc.status_pb2 import Status
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
+from collections.abc import Generator, Sequence
+from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
-from adapterhub.client.connection import Tls, connect
+from adapterhub.client.calls import Call, Calls
+from adapterhub.client.connection import Tls, authorization, connect
+from adapterhub.client.failures import told
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
 from adapterhub.client.routes import Route
-from adapterhub.client.statuses import from_status
-from adapterhub.errors import AdapterHubError, UnavailableError
-from adapterhub.pb.v1 import (
-    adapters_pb2,
-    adapters_pb2_grpc,
-    inference_pb2,
-    inference_pb2_grpc,
-    routes_pb2,
-    routes_pb2_grpc,
-    server_pb2,
-    server_pb2_grpc,
-)
+from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+
+T = TypeVar("T")
 
 
 class Client:
@@ -40,12 +27,9 @@ class Client:
     def __init__(self, address: str = DEFAULT_ADDRESS, *, api_key: str = "", tls: Tls | None = None) -> None:
         """Without `tls` the connection is in the clear. Raises ConfigError for certificates that cannot be read."""
         self.address = address
-        self._channel = connect(address, api_key, tls)
-        self._inference = inference_pb2_grpc.InferenceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._adapters = adapters_pb2_grpc.AdaptersStub(self._channel)  # type: ignore[no-untyped-call]
-        self._routes = routes_pb2_grpc.RoutesStub(self._channel)  # type: ignore[no-untyped-call]
-        self._server = server_pb2_grpc.ServerStub(self._channel)  # type: ignore[no-untyped-call]
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._channel = connect(address, tls)
+        self._calls = Calls(self._channel)
+        self._metadata = authorization(api_key)
 
     def __enter__(self) -> Self:
         return self
@@ -59,9 +43,7 @@ class Client:
 
     def wait_ready(self, timeout: float) -> None:
         """Return once the server serves. Raises UnavailableError when it does not in time."""
-        with self._errors():
-            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout, wait_for_ready=True)
-        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        if not self._ask(self._calls.serving(), timeout, wait_for_ready=True):
             raise UnavailableError(f"the server at {self.address} is not serving")
 
     def generate(
@@ -83,8 +65,7 @@ class Client:
         unless `kind` or `system_prompt` (a chat's) is given.
         """
         request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
-        with self._errors():
-            return Generation.of(self._inference.Generate(request, timeout=timeout))
+        return self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
         self,
@@ -102,7 +83,8 @@ class Client:
 
         Closing the iterator ends the generation.
         """
-        return self._stream(generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling), timeout)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        return self._stream(self._calls.generate_stream(request), timeout)
 
     def tokenize(
         self,
@@ -115,100 +97,60 @@ class Client:
     ) -> tuple[int, ...]:
         """The token ids that a prompt has in a generation of the adapter."""
         request = tokenize_request(prompt, adapter, kind, system_prompt)
-        with self._errors():
-            return tuple(self._inference.Tokenize(request, timeout=timeout).token_ids)
+        return self._ask(self._calls.tokenize(request), timeout)
 
     def load(self, adapter: str, *, timeout: float | None = None) -> ServedAdapter:
         """Begin to load an adapter; its state now. `watch` tells how it goes on."""
-        with self._errors():
-            answer = self._adapters.Load(adapters_pb2.LoadAdapterRequest(adapter=adapter), timeout=timeout)
-        return ServedAdapter.of(answer.adapter)
+        return self._ask(self._calls.load(adapter), timeout)
 
     def get(self, adapter: str, *, timeout: float | None = None) -> ServedAdapter:
         """One adapter the server knows."""
-        with self._errors():
-            answer = self._adapters.Get(adapters_pb2.GetAdapterRequest(adapter=adapter), timeout=timeout)
-        return ServedAdapter.of(answer.adapter)
+        return self._ask(self._calls.get(adapter), timeout)
 
     def pin(self, adapter: str, *, timeout: float | None = None) -> ServedAdapter:
         """Load an adapter and keep it resident; its state now."""
-        with self._errors():
-            answer = self._adapters.Pin(adapters_pb2.PinAdapterRequest(adapter=adapter), timeout=timeout)
-        return ServedAdapter.of(answer.adapter)
+        return self._ask(self._calls.pin(adapter), timeout)
 
     def unpin(self, adapter: str, *, timeout: float | None = None) -> ServedAdapter:
         """Undo `pin`; its state now."""
-        with self._errors():
-            answer = self._adapters.Unpin(adapters_pb2.UnpinAdapterRequest(adapter=adapter), timeout=timeout)
-        return ServedAdapter.of(answer.adapter)
+        return self._ask(self._calls.unpin(adapter), timeout)
 
     def watch(self, adapter: str, *, timeout: float | None = None) -> Generator[ServedAdapter, None, None]:
         """The adapter's state now and at every change, until it is unloaded. Closing the iterator ends it."""
-        with self._errors():
-            call = self._adapters.Watch(adapters_pb2.WatchAdapterRequest(adapter=adapter), timeout=timeout)
-            try:
-                yield from (ServedAdapter.of(answer.adapter) for answer in call)
-            finally:
-                call.cancel()
+        return self._stream(self._calls.watch(adapter), timeout)
 
     def unload(self, adapter: str, *, timeout: float | None = None) -> str:
         """End an adapter's service; what runs on it ends first. Returns its digest."""
-        with self._errors():
-            answer = self._adapters.Unload(adapters_pb2.UnloadAdapterRequest(adapter=adapter), timeout=timeout)
-        return str(answer.digest)
+        return self._ask(self._calls.unload(adapter), timeout)
 
     def list(self, *, timeout: float | None = None) -> tuple[ServedAdapter, ...]:
         """The adapters the server knows."""
-        with self._errors():
-            answer = self._adapters.List(adapters_pb2.ListAdaptersRequest(), timeout=timeout)
-        return tuple(map(ServedAdapter.of, answer.adapters))
+        return self._ask(self._calls.list(), timeout)
 
     def routes(self, *, timeout: float | None = None) -> tuple[Route, ...]:
         """Every route, by task."""
-        with self._errors():
-            return tuple(map(Route.of, self._routes.List(routes_pb2.ListRoutesRequest(), timeout=timeout).routes))
+        return self._ask(self._calls.routes(), timeout)
 
     def set_route(self, route: Route, *, timeout: float | None = None) -> None:
         """Make a route, or replace the task's present one."""
-        with self._errors():
-            self._routes.Set(routes_pb2.SetRouteRequest(route=route.message()), timeout=timeout)
+        self._ask(self._calls.set_route(route), timeout)
 
     def delete_route(self, task: str, *, timeout: float | None = None) -> None:
         """Delete a task's route."""
-        with self._errors():
-            self._routes.Delete(routes_pb2.DeleteRouteRequest(task=task), timeout=timeout)
+        self._ask(self._calls.delete_route(task), timeout)
 
     def info(self, *, timeout: float | None = None) -> ServerInfo:
         """The server's base and counters."""
-        with self._errors():
-            return ServerInfo.of(self._server.Info(server_pb2.InfoRequest(), timeout=timeout))
+        return self._ask(self._calls.info(), timeout)
 
-    def _stream(self, request: inference_pb2.GenerateRequest, timeout: float | None) -> Generator[Piece, None, None]:
-        with self._errors():
-            call = self._inference.GenerateStream(request, timeout=timeout)
+    def _ask(self, call: Call[T], timeout: float | None, **options: bool) -> T:
+        with told(self.address):
+            return call.read(call.method(call.request, timeout=timeout, metadata=self._metadata, **options))
+
+    def _stream(self, call: Call[T], timeout: float | None) -> Generator[T, None, None]:
+        with told(self.address):
+            answers = call.method(call.request, timeout=timeout, metadata=self._metadata)
             try:
-                yield from map(Piece.of, call)
+                yield from map(call.read, answers)
             finally:
-                call.cancel()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raises what a call raised as an error of the tree."""
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise self._error(error) from None
-
-    def _error(self, call: grpc.RpcError) -> AdapterHubError:
-        assert isinstance(call, grpc.Call)
-        try:
-            status = rpc_status.from_call(call)
-        except ValueError:  # details of another status than the call's
-            status = None
-        if status is not None:
-            return from_status(status)
-        if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return UnavailableError(f"no server at {self.address}; is it running? start one: adapterhub serve")
-        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return UnavailableError(f"no answer from {self.address} in time")
-        return from_status(Status(code=call.code().value[0], message=f"{call.code().name}: {call.details()}"))
+                answers.cancel()
