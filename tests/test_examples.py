@@ -34,6 +34,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "prefix_tuning": {"num_virtual_tokens": 5},
     "prompt_tuning": {"num_virtual_tokens": 7},
 }
+USED = ",".join((*TRAINED, *BUILT_IN))
 MODULE_SITE = EXAMPLES / "adapterhub-ssf" / "adapterhub_ssf.py"
 
 
@@ -48,9 +49,15 @@ def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", str(target), *copies], check=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(target)
-        patch.setenv(VARIABLE, ",".join((*TRAINED, *BUILT_IN)))
+        patch.setenv(VARIABLE, USED)
         register_installed()
         yield
+
+
+@pytest.fixture(autouse=True)
+def _used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in each test, which starts without settings."""
+    monkeypatch.setenv(VARIABLE, USED)
 
 
 @pytest.fixture(scope="module")

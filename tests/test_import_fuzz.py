@@ -24,6 +24,7 @@ from test_cli import run
 
 from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, BaseRecord, Provenance
 from adapterhub.base import BaseFolder, read_base
+from adapterhub.base.digest import base_digest
 from adapterhub.method import BaseShape
 from adapterhub.plugins import fit, installed_methods, understand
 from adapterhub.store import Store
@@ -62,7 +63,7 @@ def sound(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     made = {name: save_random_adapter(root / name, method, shape, **more) for name, (method, more) in ADAPTERS.items()}
     for name in LIBRARY:
         made[name] = Path(shutil.copytree(Path(__file__).parent / "adapters_library" / name, root / name))
-    record = BaseRecord(id=base.id, digest=f"sha256:{'0' * 64}")
+    record = BaseRecord(id=base.id, digest=base_digest(tiny_base))
     for name, folder in made.items():
         if name not in LIBRARY:
             provenance = Provenance(method=ADAPTERS[name][0], base=record, training={"steps": 3, "options": {"r": 2}})

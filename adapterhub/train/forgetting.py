@@ -14,7 +14,9 @@ MAX_TOKENS = 128
 
 
 def general_loss(job: TrainJob, model: Any) -> float:
-    """The mean loss of `model`, in nats per token, all paragraphs in one batch; leaves eval mode on.
+    """The mean loss of `model`, in nats per token; leaves eval mode on.
+
+    One paragraph at a time, so that it never takes the memory of a step of training.
 
     A paragraph is cut where the base's positions end. What is measured is plain text, whatever format
     the adapter's prompts have: a change of it says that the adapter acts on more than its task.
@@ -24,4 +26,4 @@ def general_loss(job: TrainJob, model: Any) -> float:
     for paragraph in GENERAL_TEXT:
         ids = job.base.tokenizer(paragraph)["input_ids"][:room]
         examples.append(Example(input_ids=ids, labels=[IGNORED, *ids[1:]]))
-    return mean_loss(model, examples, batch_size=len(examples), device=job.base.device)
+    return mean_loss(model, examples, batch_size=1, device=job.base.device)
