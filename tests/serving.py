@@ -123,13 +123,14 @@ def serving(
     tls: Tls | None = None,
     router: PromptRouter | None = None,
     observers: Iterable[Observer] = (),
+    keepalive: float = 20.0,
     **options: Any,
 ) -> Iterator[Serving]:
     """A server on a free port of its own event loop, with an empty store; `options` are the engine's."""
     pace = Pace()
     store = store or Store(folder / "store")
     with Engine(base, observe=pace, **options) as engine, EventLoop() as loop:
-        service = loop.run(_started(engine, store, access, certificates, router, observers))
+        service = loop.run(_started(engine, store, access, certificates, router, observers, keepalive))
         try:
             with Client(service.address, tls=tls) as client:
                 client.wait_ready(timeout=30)
@@ -145,7 +146,8 @@ async def _started(
     certificates: CertificateFiles | None,
     router: PromptRouter | None,
     observers: Iterable[Observer],
+    keepalive: float,
 ) -> Service:
-    service = Service("127.0.0.1", 0, access, certificates, observers)
+    service = Service("127.0.0.1", 0, access, certificates, observers, keepalive)
     await service.start(engine, store, RouteTable(store.root / "routes.json"), router=router)
     return service

@@ -71,6 +71,21 @@ def test_serve_tells_the_limits_it_was_given_and_where_its_metrics_are_and_logs_
     assert [json.loads(line)["message"] for line in logged.splitlines()] == ["Server/Info ok"]
 
 
+def test_serve_takes_its_settings_from_a_file_and_flags_win(tiny_base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('kv_tokens = 64\nmax_context = 90\nmax_sequences = 2\nadapter_bytes = "3MB"\n')
+    with served(tiny_base, "--config", str(file), "--max-context", "100") as (process, _):
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(
+            "keys and values: 64 tokens, 24.6 kB; context: 100; in a step: at most 2 generations; adapters: 3.0 MB"
+        )
+    file.write_text("kv_token = 64\n")
+    wrong = run("serve", "--base", str(tiny_base), "--config", str(file))
+    assert wrong.returncode == 2
+    assert "kv_token: no option of `serve`; did you mean 'kv_tokens'?" in wrong.stderr
+    assert run("serve", "--base", str(tiny_base), "--config", str(tmp_path / "gone")).returncode == 2
+
+
 def test_serve_help_names_every_limit() -> None:
     told = " ".join(run("serve", "--help").stdout.split())
     for flag in ("--adapter-bytes", "--host-adapter-bytes", "--max-context", "--step-tokens", "512MB or 2GiB"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +12,8 @@ from rich.filesize import decimal
 
 from adapterhub import hookimpl
 from adapterhub.cli.config_flags import config_flags, given
+from adapterhub.cli.parameters import defaults
+from adapterhub.errors import ConfigError
 from adapterhub_server import keys_command
 from adapterhub_server.config import ServeConfig
 
@@ -27,7 +31,29 @@ def register_commands(register: Callable[[click.Command], None]) -> None:
     register(keys_command.command)
 
 
+def _from_file(ctx: click.Context, option: click.Parameter, path: Path | None) -> None:
+    """The file's values stand in the place of defaults. Raises ConfigError naming the file and the key."""
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", field="config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}", field="config") from None
+    ctx.default_map = {**(ctx.default_map or {}), **defaults(ctx.command, values, path, "serve")}
+
+
 @click.command("serve")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help="A TOML file of these options, by their names with underscores; flags and the environment win over it.",
+)
 @config_flags(ServeConfig)
 def command(**values: Any) -> None:
     """Serve a base model and the store's adapters over gRPC.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, ForbiddenError
-from adapterhub.store import AdapterRef
+from adapterhub.store import AdapterRef, Store
 from adapterhub_server.known_adapter import KnownAdapter
 
 FAILURE_SECONDS = 30.0
@@ -36,6 +36,19 @@ def allowed(patterns: Iterable[str], download: Download) -> Download:
         return download(asked)
 
     return checked
+
+
+def from_hub(patterns: Collection[str], store: Store, base: str) -> Download:
+    """What like one of the patterns is pulled from the Hub, checked against the base and kept; nothing without any."""
+    if not patterns:
+        return nothing
+
+    def pulled(asked: AdapterRef) -> AdapterRef:
+        from adapterhub.hub import pull
+
+        return pull(asked, store, base=base).ref
+
+    return allowed(patterns, pulled)
 
 
 class _Failure(NamedTuple):

@@ -12,11 +12,11 @@ from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.errors import EngineStoppedError
 from adapterhub.plugins import load_routers
-from adapterhub.store import AdapterRef, Store
+from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
 from adapterhub_server.credentials import CertificateFiles
-from adapterhub_server.hub_adapters import Download, allowed, nothing
+from adapterhub_server.hub_adapters import from_hub
 from adapterhub_server.keys import Keys
 from adapterhub_server.metrics_endpoint import MetricsEndpoint
 from adapterhub_server.route_table import RouteTable
@@ -60,7 +60,9 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
         routes = RouteTable(config.routes or own)
-        await service.start(engine, store, routes, config.adapter, _download(config, store), router)
+        await service.start(
+            engine, store, routes, config.adapter, from_hub(config.allow_hub, store, config.base), router
+        )
         stop = _stop_signal()
         announce(service.address, metrics, engine)
         stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))
@@ -68,19 +70,6 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
         await service.stop(config.grace)
     if service.engine_died.is_set():
         raise EngineStoppedError("the engine has stopped by itself; the log says why")
-
-
-def _download(config: ServeConfig, store: Store) -> Download:
-    """What may come from the Hub, and how."""
-    if not config.allow_hub:
-        return nothing
-
-    def pulled(asked: AdapterRef) -> AdapterRef:
-        from adapterhub.hub import pull
-
-        return pull(asked, store, base=config.base).ref
-
-    return allowed(config.allow_hub, pulled)
 
 
 def _certificates(config: ServeConfig) -> CertificateFiles | None:

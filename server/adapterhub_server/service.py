@@ -49,7 +49,8 @@ NAMES = tuple(
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 10
-KEEPALIVE_MS = 20_000
+KEEPALIVE_SECONDS = 20.0
+"""Of silence, after which a client is asked for a sign of life, and again until it is given up."""
 WATCH_SECONDS = 0.5
 """Between two looks at the engine."""
 OPTIONS = (
@@ -58,10 +59,6 @@ OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-    # A client that no longer answers is dropped, and what it asked for ends.
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-    ("grpc.http2.ping_timeout_ms", KEEPALIVE_MS),
 )
 
 
@@ -78,15 +75,18 @@ class Service:
         access: Access | None = None,
         certificates: CertificateFiles | None = None,
         observers: Iterable[Observer] = (),
+        keepalive: float = KEEPALIVE_SECONDS,
     ) -> None:
         """Without `access` everybody may everything; without `certificates` there is no TLS.
+
+        A client that does not answer is dropped after twice `keepalive` seconds, and what it asked for ends.
 
         `observers` are told of each call that has ended, as the log and the metrics are.
         """
         secure = credentials(certificates) if certificates else None
         self.metrics = Metrics()
         door = Door(access or Access(), (log_call, self.metrics.ended, *observers))
-        self._server = grpc.aio.server(interceptors=[door], options=OPTIONS)
+        self._server = grpc.aio.server(interceptors=[door], options=OPTIONS + _keepalive(keepalive))
         self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port, secure)
         self.engine_died = asyncio.Event()
@@ -138,6 +138,11 @@ class Service:
     async def _tell(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", *NAMES):
             await self._health.set(name, status)
+
+
+def _keepalive(seconds: float) -> tuple[tuple[str, int], ...]:
+    names = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
+    return tuple((name, round(1000 * seconds)) for name in names)
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, secure: grpc.ServerCredentials | None) -> str:

@@ -123,7 +123,8 @@ class AdaptersServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """The adapter's state now and at every change, until it is unloaded or the call is cancelled. Loads nothing.
+        """The adapter's state now and at every change, until it is unloaded or the call is cancelled. Loads nothing. A state
+        that lasts less than 50 ms may be left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
