@@ -6,6 +6,7 @@ import base64
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from serving import Serving, serving
 from adapterhub.adapter import TENSORS_FILE
 from adapterhub.base import BaseModel, read_base
 from adapterhub.client import Client
+from adapterhub.client.public_text import without_folders
 from adapterhub.client.statuses import STATUSES, from_status, to_status
 from adapterhub.errors import (
     AdapterHubError,
@@ -291,6 +293,38 @@ def test_a_long_error_is_cut_so_that_it_arrives(server: Serving) -> None:
         server.client.generate("hello", adapter="\u6771" * 600 + name)
     assert len(str(raised.value).encode()) <= 1024 + len(" ...")
     assert len(to_status(AdapterNotFoundError("\u6771" * 5000), request_id="1").message.encode()) <= 1028
+
+
+def test_no_error_tells_where_the_servers_files_lie_or_what_else_it_has(server: Serving) -> None:
+    ref = server.publish("holes")
+    path = server.store.resolve(ref).files[TENSORS_FILE]
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-8])
+    server.client.load("holes")
+    with closing(server.client.watch("holes", timeout=30)) as states:
+        reason = next(known.reason for known in states if known.state == "failed")
+    told = [reason]
+    for name in ("holes", "hole", "holes:v9", f"hole@{ref.digest}"):
+        with pytest.raises(AdapterHubError) as raised:
+            server.client.generate("hello", adapter=name)
+        told.append(str(raised.value))
+    assert path.name in reason
+    assert not any("/" in text.replace("blobs/", "") or "did you mean" in text or "known" in text for text in told), (
+        told
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("no adapter 'a' in /home/me/store", "no adapter 'a' in store"),
+        ("/var/x/blobs/sha256/00ff: missing", "00ff: missing"),
+        ("adapter team/a:v1 does not fit", "adapter team/a:v1 does not fit"),
+        ("hf:org/name at http://127.0.0.1:80/api/models: 404", "hf:org/name at http://127.0.0.1:80/api/models: 404"),
+    ],
+)
+def test_folders_are_cut_and_names_are_not(text: str, public: str) -> None:
+    assert without_folders(text) == public
 
 
 @pytest.mark.parametrize("row", STATUSES, ids=[row.reason for row in STATUSES])

@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from adapterhub.client.public_text import public_text
 from adapterhub.errors import (
     AdapterHubError,
     AdapterNotFoundError,
@@ -82,7 +83,7 @@ def to_status(error: Exception, *, request_id: str) -> Status:
     """The status of an error, which is INTERNAL and tells nothing but the request's id when it is not in the table."""
     row = row_of(type(error))
     hidden = f"internal error; the server's log has it under request {request_id}"
-    message = hidden if row is INTERNAL else _short(str(error))
+    message = _short(public_text(error)) if isinstance(error, AdapterHubError) and row is not INTERNAL else hidden
     status = Status(code=row.code.value[0], message=message)
     status.details.add().Pack(ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"request_id": request_id}))
     if isinstance(error, InvalidInputError) and error.field:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from adapterhub.client.public_text import without_folders
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import adapters_pb2, adapters_pb2_grpc
 from adapterhub.store import AdapterRef
@@ -98,6 +99,6 @@ def _message(known: KnownAdapter) -> adapters_pb2.Adapter:
         bytes=known.nbytes,
         running=known.running,
         state=STATES[known.state],
-        reason=known.reason,
+        reason=without_folders(known.reason),
         pinned=known.pinned,
     )
