@@ -20,6 +20,7 @@ from adapterhub.base import BaseModel
 from adapterhub.client import Client, Generation, SamplingOptions, ServedAdapter, Timings, Turn
 from adapterhub.errors import AdapterNotFoundError, BaseMismatchError, ConflictError, UnavailableError
 from adapterhub.imports import import_adapter
+from adapterhub.pb.v1 import inference_pb2, inference_pb2_grpc
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import AdapterRef, Store
 
@@ -249,6 +250,17 @@ def test_tokenize_gives_the_ids_of_a_generation(server: Serving) -> None:
     ids = server.client.tokenize(PROMPT, kind="raw")
     assert ids == tuple(server.engine.base.tokenizer(PROMPT)["input_ids"])
     assert server.client.generate(PROMPT, kind="raw", max_new_tokens=1).usage.prompt_tokens == len(ids)
+
+
+def test_tokenize_counts_the_adapters_virtual_tokens(server: Serving) -> None:
+    counted = {}
+    with grpc.insecure_channel(server.address) as channel:
+        stub = inference_pb2_grpc.InferenceStub(channel)  # type: ignore[no-untyped-call]
+        for method in ("lora", "prompt_tuning", "prefix_tuning"):
+            server.publish(f"virtual-{method}", method)
+            request = inference_pb2.TokenizeRequest(text=PROMPT, adapter=f"virtual-{method}")
+            counted[method] = stub.Tokenize(request).virtual_tokens
+    assert counted == {"lora": 0, "prompt_tuning": 16, "prefix_tuning": 16}
 
 
 def test_an_answer_tells_which_rule_chose_and_where_the_time_went(server: Serving) -> None:

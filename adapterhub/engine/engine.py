@@ -35,7 +35,7 @@ from adapterhub.engine.supported import check_supported
 from adapterhub.engine.tally import Tally
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
-from adapterhub.plugins import Methods, installed_methods
+from adapterhub.plugins import Methods, installed_methods, understand
 
 IDLE_SECONDS = 1.0
 """Of idleness, after which every table is checked, once: nothing is delayed by it, and an engine that has
@@ -70,7 +70,7 @@ class Engine:
     ) -> None:
         check_supported(base)
         self.base = base
-        chosen = methods or installed_methods()
+        self._methods = chosen = methods or installed_methods()
         self.limits = Limits.of(
             base,
             max_requests=max_requests,
@@ -139,6 +139,14 @@ class Engine:
     def register_adapter(self, adapter: Adapter) -> None:
         """Make an adapter known; it is loaded when a request names it. Any thread."""
         self._pool.register(adapter)
+
+    def virtual_tokens(self, adapter: Adapter) -> int:
+        """Positions that an adapter puts in front of every prompt; its tensors are not read.
+
+        Raises IntegrityError when no method serves it.
+        """
+        method, config = understand(adapter, self._methods)
+        return method.plan(config, self.base.shape).virtual_tokens
 
     def load_adapter(self, adapter: Adapter) -> None:
         """Make an adapter known and resident; returns once it is. Blocks; any thread.

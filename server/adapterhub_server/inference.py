@@ -14,7 +14,6 @@ from adapterhub_server.catalog import Catalog
 from adapterhub_server.fields import wire_fields
 from adapterhub_server.generation import Generation
 from adapterhub_server.metrics import Metrics
-from adapterhub_server.prompts import Prompts
 from adapterhub_server.requests import Admitted, Requests
 from adapterhub_server.router import Router
 
@@ -32,7 +31,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     def __init__(self, engine: Engine, catalog: Catalog, router: Router, metrics: Metrics) -> None:
         self._engine = engine
         self._metrics = metrics
-        self._requests = Requests(catalog, router, Prompts(engine.base.tokenizer, limits=engine.limits))
+        self._requests = Requests(engine, catalog, router)
 
     async def Generate(  # noqa: N802  gRPC's name
         self, request: inference_pb2.GenerateRequest, context: UnaryContext

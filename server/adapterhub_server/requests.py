@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
-from adapterhub.engine import Request, Sampling
+from adapterhub.engine import Engine, Request, Sampling
 from adapterhub.errors import AdapterNotFoundError, ConflictError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
@@ -30,10 +30,11 @@ class Admitted(NamedTuple):
 class Requests:
     """Routes a message, resolves its adapter for its whole life, and tokenizes its prompt."""
 
-    def __init__(self, catalog: Catalog, router: Router, prompts: Prompts) -> None:
+    def __init__(self, engine: Engine, catalog: Catalog, router: Router) -> None:
+        self._engine = engine
         self._catalog = catalog
         self._router = router
-        self._prompts = prompts
+        self._prompts = Prompts(engine.base.tokenizer, limits=engine.limits)
 
     async def admit(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Admitted:
         """Raises InvalidInputError naming the field, AuthError, AdapterNotFoundError, ConflictError, IntegrityError."""
@@ -53,7 +54,8 @@ class Requests:
         """Raises as `admit`."""
         adapter = await self._get(message.adapter) if message.adapter else None
         token_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
-        return inference_pb2.TokenizeResponse(token_ids=token_ids)
+        virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
+        return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
 
     async def _adapter(self, choice: Choice) -> tuple[Choice, Adapter | None]:
         if not choice.adapter:
