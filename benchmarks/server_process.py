@@ -18,7 +18,19 @@ PATIENCE = 60
 @contextmanager
 def server_process(base: str, store: Path, *options: str) -> Iterator[str]:
     """The address of a server of `store`'s adapters. Raises UnavailableError when it does not start."""
-    command = [sys.executable, "-m", "adapterhub", "serve", "--base", base, "--port", "0", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "adapterhub",
+        "serve",
+        "--base",
+        base,
+        "--port",
+        "0",
+        "--log-level",
+        "warning",
+        *options,
+    ]
     settings = {**os.environ, "ADAPTERHUB_STORE": str(store)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=settings) as process:  # noqa: S603
         try:
