@@ -51,6 +51,10 @@ def test_a_ref_to_the_hub_reads_back_as_written(namespace: str, name: str, revis
 def test_a_ref_to_the_hub_keeps_its_case_and_means_main() -> None:
     assert AdapterRef.parse("hf:Org/Repo.v2") == AdapterRef("Org/Repo.v2", "main", hub=True)
     assert str(AdapterRef.parse("hf:Org/Repo")) == "hf:Org/Repo:main"
+    assert str(AdapterRef.parse("hf:Org/Repo@v1.0")) == "hf:Org/Repo:v1.0"
+    digest = f"sha256:{'0' * 64}"
+    assert AdapterRef.parse(f"hf:Org/Repo@{digest}") == AdapterRef("Org/Repo", "main", digest, hub=True)
+    assert AdapterRef.parse(f"hf:Org/Repo@v1@{digest}") == AdapterRef("Org/Repo", "v1", digest, hub=True)
 
 
 ILLEGAL_ON_THE_HUB = [

@@ -1,7 +1,8 @@
 """An adapter reference: what users type to name an adapter, and its only parser.
 
     [namespace/]name[:tag][@sha256:<64 hex digits>]               in the store
-    hf:namespace/name[:revision][@sha256:<64 hex digits>]         in a repository of the Hugging Face Hub
+    hf:namespace/name[:revision][@sha256:<64 hex digits>]         in a repository of the Hugging Face Hub;
+                                                                  `@revision`, as bases have it, is the same
 
 A tag is a pointer that may move, and so is a revision that is a branch; a digest is one content for
 ever. With a digest, the tag is only a note of how the adapter was named. Names in the store are lower
@@ -28,7 +29,7 @@ _RESERVED = ("sha256", "hf")
 
 _HUB_PART = "[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _REVISION = "[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}"
-_HUB = re.compile(rf"({_HUB_PART}/{_HUB_PART})(?::({_REVISION}))?{_DIGEST}")
+_HUB = re.compile(rf"({_HUB_PART}/{_HUB_PART})(?:[:@]({_REVISION}))?{_DIGEST}")
 
 _ACCEPTED = (
     "[namespace/]name[:tag][@sha256:<64 hex digits>], where each part has at most 96 of a-z 0-9 . _ -, "
