@@ -54,6 +54,14 @@ def test_a_key_made_by_the_verb_opens_the_server_and_a_revoked_one_does_not(
     assert run("keys", "revoke", "one", "--file", str(keys)).exit_code == 3
 
 
+def test_a_key_has_no_place_in_the_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text('[ps]\napi_key = "ahk_..."\n')
+    monkeypatch.setenv("ADAPTERHUB_CONFIG", str(tmp_path / "config.toml"))
+    done = run("ps")
+    assert done.exit_code == 2
+    assert "ps.api_key: no option of `ps`" in done.stderr
+
+
 def test_routes_are_set_listed_and_removed(server: Serving, keys: Path) -> None:
     key = made(keys, "manager", "--scope", "infer", "--scope", "manage")
     here = ("--address", server.address, "--api-key", key)

@@ -12,6 +12,9 @@ from adapterhub.cli.complete import COMPLETED
 from adapterhub.errors import ConfigError, did_you_mean
 from adapterhub.settings import PREFIX
 
+SECRETS = frozenset({"api_key"})
+"""Options that have a variable of their own and no place in the config file."""
+
 
 def prepare(command: click.Command, name: str) -> None:
     """Give every option its variable, `ADAPTERHUB_<VERB>_<OPTION>`, and complete what is called REF, BASE or METHOD."""
@@ -31,8 +34,9 @@ def key(option: click.Option) -> str:
 
 
 def configurable(command: click.Command) -> Iterator[click.Option]:
-    """The options of a verb that the environment and the config file may set."""
-    return (param for param in command.params if isinstance(param, click.Option) and param.expose_value)
+    """The options of a verb that the environment and the config file may set; no secrets, which no file may hold."""
+    options = (param for param in command.params if isinstance(param, click.Option) and param.expose_value)
+    return (option for option in options if option.name not in SECRETS)
 
 
 def defaults(command: click.Command, table: Mapping[str, Any], path: Path, section: str) -> dict[str, Any]:
