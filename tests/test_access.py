@@ -113,6 +113,24 @@ def test_a_digest_of_another_name_is_not_found_under_an_own_name(server: Serving
         sly.generate("hello", adapter=f"shop/orders@{digest}")
 
 
+def test_a_digest_under_an_own_name_shows_and_ends_nothing_of_others(server: Serving, keys: Keys) -> None:
+    digest = server.store.pin("bank/secrets").digest
+    for scope in ("infer", "manage"):
+        with client(server, keys, f"spy-{scope}", scope=scope) as spy:
+            for call in (spy.get, spy.unload, spy.pin, spy.unpin):
+                with pytest.raises((NotFoundError, ForbiddenError)):
+                    call(f"shop/orders@{digest}")
+
+
+def test_an_adapter_under_two_names_is_shown_under_those_a_key_may_use(server: Serving, keys: Keys) -> None:
+    server.store.tag("shop/orders", "bank/orders")
+    with client(server, keys, "teller", adapters="bank/*") as teller, client(server, keys, "seller") as seller:
+        for asked, name in ((teller, "bank/orders"), (seller, "shop/orders")):
+            asked.generate("hello", adapter=name, max_new_tokens=1)
+        assert teller.get("bank/orders").refs == ("bank/orders:latest",)
+        assert seller.get("shop/orders").refs == ("shop/orders:latest",)
+
+
 def test_tenants_share_no_computed_rows(server: Serving, keys: Keys) -> None:
     prompt = "a prompt of more than a block of sixteen tokens"
     with client(server, keys, "one") as one, client(server, keys, "two") as two:

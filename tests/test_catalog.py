@@ -13,13 +13,14 @@ from adapterhub_server.hub_adapters import allowed
 from adapterhub_server.known_adapter import KnownAdapter, State
 from conftest import save_random_adapter
 
-from adapterhub.adapter import TENSORS_FILE
+from adapterhub.adapter import TENSORS_FILE, Adapter
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from adapterhub.errors import (
     AdapterNotFoundError,
     BaseMismatchError,
     ConflictError,
+    CorruptAdapterError,
     ForbiddenError,
     UnsupportedAdapterError,
 )
@@ -71,10 +72,10 @@ def test_a_pinned_adapter_stays_and_another_waits_for_its_room(base: BaseModel, 
         await until(catalog, "task-1", "resident")
         await catalog.load("task-2")
         await until(catalog, "task-2", "validating")
-        assert catalog.describe("task-1").state == "resident"
-        assert not catalog.unpin("task-1").pinned
+        assert (await catalog.describe("task-1")).state == "resident"
+        assert not (await catalog.unpin("task-1")).pinned
         await until(catalog, "task-2", "resident")
-        assert catalog.describe("task-1").state in ("host", "disk")
+        assert (await catalog.describe("task-1")).state in ("host", "disk")
 
     with Engine(base, kv_tokens=256, adapter_bytes=store.resolve("task-1").nbytes) as engine:
         asyncio.run(pin_one(engine))
@@ -84,7 +85,7 @@ def test_what_was_unloaded_is_refused_until_it_is_loaded_again(base: BaseModel, 
     async def unload(engine: Engine) -> None:
         catalog = Catalog(engine, store)
         adapter = await catalog.resident("task-1")
-        assert catalog.unload("task-1") == adapter.digest
+        assert await catalog.unload("task-1") == adapter.digest
         assert await until(catalog, "task-1", "unloaded") == ["unloaded"]
         with pytest.raises(ConflictError, match="task-1 was unloaded"):
             await catalog.get("task-1")
@@ -104,7 +105,7 @@ def test_a_load_that_fails_says_why_in_its_state(base: BaseModel, store: Store) 
         catalog = Catalog(engine, store)
         await catalog.load("task-1")
         await until(catalog, "task-1", "failed")
-        return catalog.describe("task-1")
+        return await catalog.describe("task-1")
 
     with Engine(base, kv_tokens=256) as engine:
         known = asyncio.run(load(engine))
@@ -118,7 +119,7 @@ def test_nothing_comes_from_the_hub_unless_that_is_allowed(base: BaseModel, stor
             await catalog.get("hf:org/name")
         await catalog.load("hf:org/name")
         await until(catalog, "hf:org/name", "failed")
-        assert "nothing from the Hub" in catalog.describe("hf:org/name").reason
+        assert "nothing from the Hub" in (await catalog.describe("hf:org/name")).reason
 
 
 def test_patterns_are_matched_whole(store: Store) -> None:
@@ -128,6 +129,27 @@ def test_patterns_are_matched_whole(store: Store) -> None:
     for name in ("hf:other/one-more", "hf:not-my-org/a", "hf:My-org/a"):
         with pytest.raises(ForbiddenError, match="may take from the Hub"):
             download(AdapterRef.parse(name))
+
+
+def test_a_digest_of_the_hub_is_asked_for_by_itself(base: BaseModel, store: Store) -> None:
+    there, wrong = store.pin("task-1"), store.pin("task-2").digest
+
+    def download(ref: AdapterRef) -> AdapterRef:
+        if ref.digest not in ("", there.digest):
+            raise CorruptAdapterError("another digest")
+        return there
+
+    async def ask(engine: Engine) -> None:
+        catalog = Catalog(engine, store, download)
+        plain, pinned = catalog.get("hf:org/name"), catalog.get(f"hf:org/name@{wrong}")
+        found, refused = await asyncio.gather(plain, pinned, return_exceptions=True)
+        assert isinstance(found, Adapter)
+        assert isinstance(refused, CorruptAdapterError)
+        assert (await catalog.get(f"hf:org/name@{there.digest}")).digest == there.digest
+        assert (await catalog.describe("hf:org/name")).digest == there.digest
+
+    with Engine(base, kv_tokens=256) as engine:
+        asyncio.run(ask(engine))
 
 
 def test_a_failed_download_is_remembered_for_a_while(base: BaseModel, store: Store) -> None:
@@ -168,7 +190,7 @@ def test_a_download_is_shared_and_its_state_told(base: BaseModel, store: Store) 
         adapter = await waiting
         await until(catalog, "hf:Org/Name", "resident")
         assert await catalog.get("hf:Org/Name") == adapter
-        assert catalog.describe("hf:Org/Name").digest == adapter.digest
+        assert (await catalog.describe("hf:Org/Name")).digest == adapter.digest
 
     with Engine(base, kv_tokens=256) as engine:
         asyncio.run(ask(engine))

@@ -139,6 +139,12 @@ class AdapterPool:
             self._fail(entry, _unknown(digest))
             self._settle()
 
+    def status(self, digest: str) -> AdapterStatus | None:
+        """One adapter; None when it is not known."""
+        with self._lock:
+            entry = self._entries.get(digest)
+            return entry.status(self._tier(entry)) if entry else None
+
     def statuses(self) -> list[AdapterStatus]:
         """All known adapters."""
         with self._lock:

@@ -176,6 +176,10 @@ class Engine:
         """Undo one pin. Raises AdapterNotFoundError when the adapter is not known."""
         self._pool.unpin(digest)
 
+    def adapter(self, digest: str) -> AdapterStatus | None:
+        """One adapter; None when it is not known."""
+        return self._pool.status(digest)
+
     def adapters(self) -> list[AdapterStatus]:
         """The known adapters."""
         return self._pool.statuses()

@@ -51,8 +51,9 @@ class Access:
             raise AuthError("this server needs an API key (metadata 'authorization: Bearer ahk_...')")
         caller = self._keys.caller(metadata["authorization"])
         scope = NEEDS.get(method)
-        if scope is None or scope not in caller.scopes:
-            raise ForbiddenError(f"{method.rpartition('/')[2]}: this API key lacks the scope {scope or 'for it'!r}")
+        if scope not in caller.scopes:
+            lacks = f"this API key lacks the scope {scope!r}" if scope else "no API key may call it"
+            raise ForbiddenError(f"{method.rpartition('/')[2]}: {lacks}")
         return caller
 
     @contextmanager

@@ -53,7 +53,9 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
     async def Get(  # noqa: N802
         self, request: adapters_pb2.GetAdapterRequest, context: Context
     ) -> adapters_pb2.GetAdapterResponse:
-        return adapters_pb2.GetAdapterResponse(adapter=_message(self._catalog.describe(_allowed(request.adapter))))
+        return adapters_pb2.GetAdapterResponse(
+            adapter=_message(await self._catalog.describe(_allowed(request.adapter)))
+        )
 
     async def Load(  # noqa: N802
         self, request: adapters_pb2.LoadAdapterRequest, context: Context
@@ -63,7 +65,7 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
     async def Unload(  # noqa: N802
         self, request: adapters_pb2.UnloadAdapterRequest, context: Context
     ) -> adapters_pb2.UnloadAdapterResponse:
-        return adapters_pb2.UnloadAdapterResponse(digest=self._catalog.unload(_allowed(request.adapter)))
+        return adapters_pb2.UnloadAdapterResponse(digest=await self._catalog.unload(_allowed(request.adapter)))
 
     async def Pin(  # noqa: N802
         self, request: adapters_pb2.PinAdapterRequest, context: Context
@@ -73,7 +75,7 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
     async def Unpin(  # noqa: N802
         self, request: adapters_pb2.UnpinAdapterRequest, context: Context
     ) -> adapters_pb2.UnpinAdapterResponse:
-        return adapters_pb2.UnpinAdapterResponse(adapter=_message(self._catalog.unpin(_allowed(request.adapter))))
+        return adapters_pb2.UnpinAdapterResponse(adapter=_message(await self._catalog.unpin(_allowed(request.adapter))))
 
     async def Watch(  # noqa: N802
         self, request: adapters_pb2.WatchAdapterRequest, context: Context
@@ -94,7 +96,7 @@ def _allowed(ref: str) -> str:
 def _message(known: KnownAdapter) -> adapters_pb2.Adapter:
     return adapters_pb2.Adapter(
         digest=known.digest,
-        refs=known.refs,
+        refs=[ref for ref in known.refs if CALLER.get().may_use(AdapterRef.parse(ref))],
         method=known.method,
         bytes=known.nbytes,
         running=known.running,

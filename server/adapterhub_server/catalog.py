@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from adapterhub.adapter import Adapter
-from adapterhub.engine import AdapterStatus, Engine, Tier
+from adapterhub.engine import Engine, Tier
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, ConflictError
 from adapterhub.store import AdapterRef, Store
 from adapterhub_server.hub_adapters import Download, HubAdapters, nothing
@@ -74,10 +74,10 @@ class Catalog:
         """
         asked = AdapterRef.parse(ref)
         if asked.hub:
-            self._hub.forget(asked.label)  # its revision may have moved
+            self._hub.forget(asked)  # its revision may have moved
             self._begin(asked)
             await asyncio.sleep(0)
-            return self._hub.known(asked.label)
+            return self._hub.known(str(asked))
         pinned = await self._pin(asked)
         self._unloaded.discard(pinned.digest)
         self._begin(pinned)
@@ -93,21 +93,21 @@ class Catalog:
             self._pinned.add(adapter.digest)
         return self._known(adapter.digest)
 
-    def unpin(self, ref: str) -> KnownAdapter:
+    async def unpin(self, ref: str) -> KnownAdapter:
         """Undo `pin`. Raises AdapterNotFoundError when the adapter is not known."""
-        digest = self._digest(AdapterRef.parse(ref))
+        digest = await self._digest(AdapterRef.parse(ref))
         if digest in self._pinned:
             self._pinned.discard(digest)
             self._engine.unpin_adapter(digest)
         return self._known(digest)
 
-    def unload(self, ref: str) -> str:
+    async def unload(self, ref: str) -> str:
         """Free an adapter when what runs on it has ended, and refuse it until it is loaded; its digest.
 
         Raises AdapterNotFoundError when it is not known.
         """
         asked = AdapterRef.parse(ref)
-        digest = self._digest(asked)
+        digest = await self._digest(asked)
         if digest not in self._adapters:
             raise _not_loaded(asked)
         del self._adapters[digest]
@@ -116,15 +116,14 @@ class Catalog:
         self._engine.unload_adapter(digest)
         return digest
 
-    def describe(self, ref: str) -> KnownAdapter:
+    async def describe(self, ref: str) -> KnownAdapter:
         """What is known of one adapter. Raises AdapterNotFoundError when nothing is."""
-        return self._named(AdapterRef.parse(ref))
+        return await self._named(AdapterRef.parse(ref))
 
     def list(self) -> list[KnownAdapter]:
         """All adapters that are known, by digest; those on their way from the Hub, which have none yet, first."""
-        statuses = self._statuses()
         digests = self._names.values() | self._adapters.keys() | self._checks.keys() | self._unloaded
-        return self._hub.coming() + [self._known(digest, statuses) for digest in sorted(digests)]
+        return self._hub.coming() + [self._known(digest) for digest in sorted(digests)]
 
     def names(self) -> dict[str, str]:
         """`name:tag` -> the digest it last resolved to. Any thread: the table is copied in one go."""
@@ -136,7 +135,7 @@ class Catalog:
         last: KnownAdapter | None = None
         while last is None or last.state != "unloaded":
             with contextlib.suppress(AdapterNotFoundError):  # not known yet
-                if (now := self._named(asked)) != last:
+                if (now := await self._named(asked)) != last:
                     yield now
                     last = now
                     continue
@@ -148,7 +147,7 @@ class Catalog:
             pinned = await self._hub.local(asked)
         else:
             pinned = await asyncio.to_thread(self._store.pin, asked)
-        if asked.hub or not asked.digest:
+        if not asked.digest:
             self._names[asked.label] = pinned.digest
         return pinned
 
@@ -194,24 +193,32 @@ class Catalog:
         except AdapterHubError as error:
             self._failures[pinned.digest] = error
 
-    def _digest(self, asked: AdapterRef) -> str:
-        """Raises AdapterNotFoundError when the adapter is not known here."""
-        digest = asked.digest or self._names.get(asked.label, "")
+    async def _digest(self, asked: AdapterRef) -> str:
+        """The digest that a reference stands for here; one that is given must be a digest the name held.
+
+        Raises AdapterNotFoundError when the adapter is not known here.
+        """
+        if asked.hub and asked.digest:
+            digest = self._hub.digest(asked)
+        elif asked.digest:
+            digest = (await asyncio.to_thread(self._store.pin, asked)).digest
+        else:
+            digest = self._names.get(asked.label, "")
         if not (digest in self._names.values() or digest in self._adapters):
             raise _not_loaded(asked)
         return digest
 
-    def _named(self, asked: AdapterRef) -> KnownAdapter:
-        if asked.hub and asked.label not in self._names:
-            return self._hub.known(asked.label)
-        return self._known(self._digest(asked))
+    async def _named(self, asked: AdapterRef) -> KnownAdapter:
+        if asked.hub and not self._hub.digest(asked):
+            return self._hub.known(str(asked))
+        return self._known(await self._digest(asked))
 
-    def _known(self, digest: str, statuses: dict[str, AdapterStatus] | None = None) -> KnownAdapter:
+    def _known(self, digest: str) -> KnownAdapter:
         names = tuple(sorted(name for name, held in self._names.items() if held == digest))
         known = KnownAdapter(digest, names, pinned=digest in self._pinned)
-        status = (self._statuses() if statuses is None else statuses).get(digest)
         if digest in self._unloaded:
             return replace(known, state="unloaded")
+        status = self._engine.adapter(digest)
         if status is None:
             failure = self._failures.get(digest)
             waiting: State = "validating" if digest in self._checks else "disk"
@@ -224,9 +231,6 @@ class Catalog:
             state=TIERS[status.tier],
             reason=str(status.failure or ""),
         )
-
-    def _statuses(self) -> dict[str, AdapterStatus]:
-        return {status.digest: status for status in self._engine.adapters()}
 
 
 def _not_loaded(asked: AdapterRef) -> AdapterNotFoundError:

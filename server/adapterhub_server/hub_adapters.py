@@ -60,55 +60,62 @@ class _Failure(NamedTuple):
 class HubAdapters:
     """Owns what was downloaded, and what is on its way. Lives on the event loop.
 
-    A reference is downloaded once, for all who wait, and keeps its content until it is loaded anew.
+    A reference is downloaded once, for all who wait, and keeps its content until it is loaded anew. One with a
+    digest is another than one without: what comes of the one says nothing of the other.
     """
 
     def __init__(self, download: Download) -> None:
         self._download = download
         self._local: dict[str, AdapterRef] = {}
-        """By `hf:name:revision`: where it is in the store."""
+        """By the reference as it was asked for, with its digest if it has one: where it is in the store."""
         self._coming: dict[str, asyncio.Task[AdapterRef]] = {}
         self._failures: dict[str, _Failure] = {}
 
     async def local(self, asked: AdapterRef) -> AdapterRef:
         """Its reference in the store. Raises as Download."""
-        label = asked.label
-        if label in self._local and asked.digest in ("", self._local[label].digest):
-            return self._local[label]
-        if (failed := self._failures.get(label)) and time.monotonic() - failed.at < FAILURE_SECONDS:
+        key = str(asked)
+        if key in self._local:
+            return self._local[key]
+        if (failed := self._failures.get(key)) and time.monotonic() - failed.at < FAILURE_SECONDS:
             raise failed.error.with_traceback(None)
-        if label not in self._coming:
-            self._coming[label] = asyncio.create_task(self._fetch(asked))
+        if key not in self._coming:
+            self._coming[key] = asyncio.create_task(self._fetch(asked))
         # A caller that goes away must not take the download from the others.
-        return await asyncio.shield(self._coming[label])
+        return await asyncio.shield(self._coming[key])
 
-    def forget(self, label: str) -> None:
+    def forget(self, asked: AdapterRef) -> None:
         """The next request downloads it anew."""
-        self._local.pop(label, None)
-        self._failures.pop(label, None)
+        self._local.pop(str(asked), None)
+        self._failures.pop(str(asked), None)
 
-    def known(self, label: str) -> KnownAdapter:
-        """What is known of one that has no digest yet. Raises AdapterNotFoundError when nothing is."""
-        if label in self._coming:
-            return KnownAdapter("", (label,), state="downloading")
-        if label in self._failures:
-            return KnownAdapter("", (label,), state="failed", reason=str(self._failures[label].error))
-        raise AdapterNotFoundError(f"adapter {label} is not loaded", resource=label)
+    def digest(self, asked: AdapterRef) -> str:
+        """Of what was downloaded; empty while nothing was."""
+        local = self._local.get(str(asked))
+        return local.digest if local else ""
+
+    def known(self, key: str) -> KnownAdapter:
+        """What is known of a reference that has nothing here yet. Raises AdapterNotFoundError when nothing is."""
+        if key in self._coming:
+            return KnownAdapter("", (key,), state="downloading")
+        if key in self._failures:
+            return KnownAdapter("", (key,), state="failed", reason=str(self._failures[key].error))
+        raise AdapterNotFoundError(f"adapter {key} is not loaded", resource=key)
 
     def coming(self) -> list[KnownAdapter]:
         """All that is on its way."""
-        return [self.known(label) for label in self._coming]
+        return [self.known(key) for key in self._coming]
 
     async def _fetch(self, asked: AdapterRef) -> AdapterRef:
+        key = str(asked)
         try:
             local = await asyncio.to_thread(self._download, asked)
         except AdapterHubError as error:
             if len(self._failures) >= REMEMBERED:
                 self._failures.clear()
-            self._failures[asked.label] = _Failure(error, time.monotonic())
+            self._failures[key] = _Failure(error, time.monotonic())
             raise
         finally:
-            del self._coming[asked.label]
-        self._failures.pop(asked.label, None)
-        self._local[asked.label] = local
+            del self._coming[key]
+        self._failures.pop(key, None)
+        self._local[key] = local
         return local
