@@ -28,7 +28,6 @@ from adapterhub.adapter import (
 from adapterhub.base import base_digest, read_base
 from adapterhub.errors import CorruptAdapterError
 from adapterhub.imports.plain import pieces
-from adapterhub.imports.tokenizer_files import MAX_BYTES
 from adapterhub.store import Store
 
 
@@ -75,6 +74,7 @@ def test_without_a_base_it_is_unverified(folder: Path) -> None:
     assert done.stderr == "lora: unverified; with --base its tensors are checked against a base\n"
     assert Store.default().resolve("taken").base is None
     assert "(unverified)" in run("ls").stdout
+    assert run("ls", "-q", "--method", "lora").stdout == "taken:latest\n"
 
 
 def test_a_record_that_is_there_is_kept(folder: Path) -> None:
@@ -274,82 +274,6 @@ def test_a_store_that_cannot_be_written_is_named(folder: Path, tmp_path: Path, m
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "a-file" / "store"))
     done = run("import", str(folder), "taken")
     assert (done.exit_code, "store: cannot be written: " in done.stderr) == (6, True), done.output
-
-
-def warnings(folder: Path, base: Path) -> list[str]:
-    """What an import with this base warns of, without the folder's name."""
-    done = run("import", str(folder), "taken", "--base", str(base), "--json")
-    assert done.exit_code == 0, done.output
-    return [warning.removeprefix(f"{folder}/") for warning in json.loads(done.stdout)["warnings"]]
-
-
-def a_large_file(path: Path) -> None:
-    path.touch()
-    os.truncate(path, MAX_BYTES + 1)
-
-
-TEMPLATE = "{{ messages }}"
-TOKENIZERS: dict[str, tuple[str, str | Callable[[Path], object], str]] = {
-    "another_vocabulary": ("tokenizer.json", '{"model": {"vocab": {"new": 258}}}', ""),
-    "merges": ("merges.txt", "a b", ""),
-    "words": ("vocab.txt", "a", ""),
-    "ids": ("vocab.json", '{"a": 1}', ""),
-    "sentencepiece": ("tokenizer.model", "\0", ""),
-    "sentencepiece_too": ("spiece.model", "\0", ""),
-    "added": ("added_tokens.json", '{"<new>": 258}', ""),
-    "special": ("special_tokens_map.json", '{"eos_token": "<s>"}', ""),
-    "no_json": ("tokenizer.json", "tokens", ""),
-    "deep_json": ("tokenizer.json", "[" * 50_000, ""),
-    "link": ("tokenizer.json", lambda path: path.symlink_to("/dev/zero"), ""),
-    "pipe": ("tokenizer.json", os.mkfifo, ""),
-    "folder": ("tokenizer.json", Path.mkdir, ""),
-    "long": ("tokenizer.json", a_large_file, ""),
-    "end": ("tokenizer_config.json", '{"eos_token": {"content": "<s>"}}', ": its eos_token"),
-    "begin": ("tokenizer_config.json", '{"bos_token": "</s>"}', ": its bos_token"),
-    "adds_begin": ("tokenizer_config.json", '{"add_bos_token": true}', ": its add_bos_token"),
-    "no_settings": ("tokenizer_config.json", "{", ""),
-    "long_settings": ("tokenizer_config.json", a_large_file, ""),
-    "template": ("chat_template.jinja", TEMPLATE, ": its chat_template"),
-    "template_link": ("chat_template.jinja", lambda path: path.symlink_to("/etc/passwd"), ": its chat_template"),
-    "template_in_settings": ("tokenizer_config.json", json.dumps({"chat_template": TEMPLATE}), ": its chat_template"),
-    "old_template": ("chat_template.json", json.dumps({"chat_template": TEMPLATE}), ": its chat_template"),
-    "named": ("additional_chat_templates/tools.jinja", TEMPLATE, ": its chat_template 'tools'"),
-    "named_in_settings": (
-        "tokenizer_config.json",
-        json.dumps({"chat_template": [{"name": "tools", "template": TEMPLATE}, 3]}),
-        ": its chat_template 'tools'",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", TOKENIZERS)
-def test_a_tokenizer_that_differs_from_the_bases_is_warned_about_by_name(
-    folder: Path, tiny_base: Path, kind: str
-) -> None:
-    name, content, what = TOKENIZERS[kind]
-    (folder / name).parent.mkdir(exist_ok=True)
-    if isinstance(content, str):
-        (folder / name).write_text(content)
-    else:
-        content(folder / name)
-    assert warnings(folder, tiny_base) == [f"{name}{what} differs from the base's, which is used"]
-
-
-def test_the_bases_own_tokenizer_is_not_warned_about_however_it_is_laid_out(folder: Path, tiny_base: Path) -> None:
-    tokenizer = json.loads((tiny_base / "tokenizer.json").read_text())
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, indent=7))
-    settings = json.loads((tiny_base / "tokenizer_config.json").read_text())
-    template = (tiny_base / "chat_template.jinja").read_text()
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
-    (folder / "special_tokens_map.json").write_text("{}")
-    assert warnings(folder, tiny_base) == []
-
-
-def test_without_a_base_a_tokenizer_is_mentioned(folder: Path) -> None:
-    (folder / "tokenizer.json").write_text("{}")
-    done = run("import", str(folder), "taken")
-    assert done.exit_code == 0
-    assert f"warning: {folder}/tokenizer.json is not used, the base's is\n" in done.stderr
 
 
 def recorded(folder: Path, base: Path, digest: str) -> None:

@@ -50,6 +50,7 @@ def peft_refuses(name: str) -> Iterator[None]:
         yield
     except AdapterHubError:
         raise
+    # Its layers raise any of these for what they do not merge or combine; none of them has a type of its own.
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise UnsupportedAdapterError(f"{name}: PEFT cannot do this: {error}") from None
 

@@ -12,8 +12,10 @@ manifest, then the log's line, then moves the tag: a crash in between leaves blo
 and a line that readers tell from what the tag holds, never half an adapter. The log and the index were
 added to format 1: a store without them is whole.
 
-What is not covered: file systems without `flock`, or where a rename is not one step. A digest resolves
-under every name the store knows; who may use which adapter is for the server to decide.
+A digest resolves under the names that held it, and no other: what a name may open is what it was given. Who
+may use which name is for the server to decide.
+
+What is not covered: file systems without `flock`, or where a rename is not one step.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class StoredAdapter:
     ref: AdapterRef
     """Pinned to its digest."""
     method: str = ""
-    """The method's name, or its `peft_type` when somebody else made it."""
+    """The method's name, or its `peft_type` in lower case when somebody else made it."""
     peft_type: str = ""
     base: str = ""
     """Name of the base it was trained on."""
@@ -36,7 +36,7 @@ class StoredAdapter:
         provenance, base = adapter.provenance, adapter.base
         return cls(
             ref,
-            method=provenance.method if provenance else adapter.peft_type,
+            method=adapter.method_name,
             peft_type=adapter.peft_type,
             base=base.id if base else str(adapter.config.get("base_model_name_or_path") or ""),
             base_digest=base.digest if base else "",
