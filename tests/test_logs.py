@@ -138,6 +138,14 @@ def test_a_text_line_has_the_same_fields_behind_its_message(
     assert "\n" not in line
 
 
+def test_an_adapters_own_words_begin_no_line_of_their_own() -> None:
+    record = logging.makeLogRecord({"msg": "ok", "call": {"method": "lora\n2026 ERROR forged\x1b[2J"}})
+    for form in (TextFormatter(), JsonFormatter()):
+        line = form.format(record)
+        assert "\n" not in line
+        assert "\x1b" not in line
+
+
 def test_an_error_in_json_is_one_line_with_its_traceback() -> None:
     try:
         raise ZeroDivisionError("oops")

@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Literal
 
+from adapterhub.cli.output import printable
 from adapterhub_server.call import Call
 
 Format = Literal["text", "json"]
@@ -19,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people, with the call's fields as `name=value` behind it."""
+    """A line for people, with the call's fields as `name=value` behind it; no adapter's text can begin another."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        fields = " ".join(f"{name}={printable(str(value))}" for name, value in _fields(record).items())
         return f"{super().formatMessage(record)} {fields}".rstrip()
 
 
