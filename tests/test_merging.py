@@ -194,7 +194,7 @@ def test_another_base_than_recorded_and_one_that_is_not_recorded_are_refused(
         merge(adapter, tmp_path / "out", base=str(other_base))
     record = {"method": "lora", "base": {"id": "elsewhere", "digest": f"sha256:{'1' * 64}"}}
     (tmp_path / "adapter" / PROVENANCE_FILE).write_text(json.dumps(record))
-    with pytest.raises(BaseMismatchError, match=r"was made for base elsewhere \(sha256:1+\), not for"):
+    with pytest.raises(BaseMismatchError, match=r"was made on elsewhere \(sha256:1+\), this base is"):
         merge(read_folder(tmp_path / "adapter"), tmp_path / "out", base=str(base))
 
 

@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from adapterhub.adapter import Adapter, BaseRecord
 from adapterhub.base import BaseFolder, base_digest, load_tokenizer, read_base
 from adapterhub.base.weights_view import WeightsView
-from adapterhub.errors import BaseMismatchError, IntegrityError, InvalidInputError, UnsupportedAdapterError
+from adapterhub.errors import IntegrityError, InvalidInputError, UnsupportedAdapterError
 from adapterhub.merging import reference
 from adapterhub.merging.drift import Drift, logits_of
 from adapterhub.merging.merged import Merged, Requantization
@@ -82,11 +82,7 @@ class _Job:
                 f"{adapter.name}: method {method.name} has no {quantization} base to be merged into ({accepted})"
             )
         record = BaseRecord(id=folder.id, revision=folder.revision, digest=base_digest(folder.path))
-        if adapter.base is not None and adapter.base.digest != record.digest:
-            raise BaseMismatchError(
-                f"{adapter.name} was made for base {adapter.base.id} ({adapter.base.digest}), not for {folder.id} "
-                f"({record.digest})"
-            )
+        adapter.check_base(record)
         return cls(adapter, folder, shape, plan, record, load_tokenizer(folder.path))
 
     def run(self, into: Path, scratch: Path, requantize: Requantization | None) -> Merged:
