@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from adapterhub.engine import Engine, Request, Sampling
     from adapterhub.prompt_signature import prompt_features, read_signature, sign_prompts
     from adapterhub.store import Store
+    from adapterhub.train.examples import collate
+    from adapterhub.train.response_loss import summed_loss
 
 __all__ = [
     "Adopted",
@@ -59,12 +61,14 @@ __all__ = [
     "UnsupportedAdapterError",
     "by_pattern",
     "check_pattern",
+    "collate",
     "hookimpl",
     "match_pattern",
     "prompt_features",
     "read_signature",
     "select_modules",
     "sign_prompts",
+    "summed_loss",
 ]
 
 __version__ = "0.1.0"
@@ -77,9 +81,11 @@ _HOMES = {
     "Request": "adapterhub.engine",
     "Sampling": "adapterhub.engine",
     "Store": "adapterhub.store",
+    "collate": "adapterhub.train.examples",
     "prompt_features": "adapterhub.prompt_signature",
     "read_signature": "adapterhub.prompt_signature",
     "sign_prompts": "adapterhub.prompt_signature",
+    "summed_loss": "adapterhub.train.response_loss",
 }
 """Where the names live that are not imported here."""
 

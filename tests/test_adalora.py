@@ -13,18 +13,17 @@ import torch
 from conftest import save_random_adapter
 from lora_cases import PEFT_SAYS, save_bare
 from peft import PeftModel, get_peft_model
-from training import train_briefly
+from training import encode, train_briefly
 from transformers import AutoModelForCausalLM
 
 from adapterhub.adapter import CONFIG_FILE, Adapter, read_folder
 from adapterhub.base import BaseModel
+from adapterhub.data import read_dataset
 from adapterhub.errors import BaseMismatchError, ConfigError, UnsupportedAdapterError
 from adapterhub.peft import peft_config
 from adapterhub.plugins import installed_methods
 from adapterhub.testing import save_tiny_llama
 from adapterhub.testing.equality import Row, assert_equal, greedy, recording_engine, run, teacher_forced
-from adapterhub.train.dataset import read_dataset
-from adapterhub.train.examples import encode
 from adapterhub.train.response_loss import mean_loss
 
 ADALORA = installed_methods().get("adalora")

@@ -38,6 +38,9 @@ def test_the_list_tells_what_each_plugin_gives() -> None:
         "methods": ["lora"],
         "verbs": [],
         "routers": [],
+        "objectives": [],
+        "formats": [],
+        "metrics": [],
         "error": "",
         "ok": True,
     }

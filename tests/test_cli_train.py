@@ -108,9 +108,10 @@ assert "torch" not in sys.modules
 def test_help_names_every_setting_and_does_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name in TrainConfig.model_fields.keys() - {"options", "quantization"}:
+    for name in TrainConfig.model_fields.keys() - {"options", "objective_options", "quantization"}:
         assert f"--{name.replace('_', '-')} " in done.stdout
-    assert "--quantize " in done.stdout
+    for flag in ("--quantize ", "--option ", "--objective-option "):
+        assert flag in done.stdout
 
 
 def test_option_values_are_json_or_text() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from training import encode
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from adapterhub.data import Dataset, read_dataset
+from adapterhub.encoder import IGNORED, Example
 from adapterhub.errors import DataError, InvalidInputError
 from adapterhub.prompt_format import FormatKind, PromptFormat
-from adapterhub.train.dataset import Dataset, read_dataset
-from adapterhub.train.examples import IGNORED, Example, batches_by_length, collate, encode
+from adapterhub.train.examples import batches_by_length, collate
 
 GOOD = b'{"prompt": "a", "completion": "b"}'
 

@@ -17,10 +17,11 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapterhub.base import BaseModel, Quantization
+from adapterhub.encoder import Example
 from adapterhub.estimate import EstimateConfig, Training, estimate
 from adapterhub.testing import save_tokenizer
 from adapterhub.train import TrainConfig, train
-from adapterhub.train.examples import Example, collate
+from adapterhub.train.examples import collate
 from adapterhub.train.response_loss import summed_loss
 
 EXAMPLES, LENGTH = 4, 96

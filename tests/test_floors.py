@@ -27,6 +27,11 @@ CONTRACT = (
     "adapter",
     "prompt_signature",
     "prompt_router",
+    "records",
+    "data_format",
+    "encoder",
+    "objective",
+    "metric",
     "hookspecs",
 )
 """The single modules of floor 1, in the order they may import each other."""
@@ -35,7 +40,7 @@ FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
     {"plugins", "store", "scaffold"},
-    {"base"},
+    {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},
     {"estimate", "evaluate", "testing", "doctor", "hub"},
@@ -63,7 +68,15 @@ WITHOUT_TORCH = {
     "hookspecs",
     "scaffold",
 }
-PUBLIC = {"adapterhub", "adapterhub.method", "adapterhub.method_training"}
+PUBLIC = {
+    "adapterhub",
+    "adapterhub.data_format",
+    "adapterhub.method",
+    "adapterhub.method_training",
+    "adapterhub.metric",
+    "adapterhub.objective",
+    "adapterhub.records",
+}
 """What a plugin may import."""
 
 

@@ -15,19 +15,18 @@ from lora_cases import PEFT_SAYS, save_bare
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from training import train_briefly
+from training import encode, train_briefly
 from transformers import AutoModelForCausalLM
 
 from adapterhub.adapter import CONFIG_FILE, TENSORS_FILE
 from adapterhub.base import BaseModel
+from adapterhub.data import read_dataset
 from adapterhub.errors import BaseNotFoundError, ConfigError
 from adapterhub.plugins import installed_methods
 from adapterhub.testing import save_tiny_llama
 from adapterhub.testing.equality import greedy, recording_engine, run, teacher_forced
 from adapterhub.train import TrainConfig
 from adapterhub.train.attach import attached
-from adapterhub.train.dataset import read_dataset
-from adapterhub.train.examples import encode
 from adapterhub.train.job import TrainJob
 from adapterhub.train.response_loss import mean_loss
 

@@ -19,13 +19,14 @@ from transformers import AutoModelForCausalLM
 from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
 from adapterhub.adapter import read_folder
 from adapterhub.base import BaseModel, Quantization
+from adapterhub.encoder import IGNORED, Example
 from adapterhub.errors import PluginError, UnsupportedAdapterError
 from adapterhub.method import BaseWeights
 from adapterhub.peft import peft_config, register
 from adapterhub.plugins import Methods
 from adapterhub.testing import MethodContract, save_random_adapter, save_tokenizer
 from adapterhub.testing.equality import greedy, recording_engine, run, teacher_forced
-from adapterhub.train.examples import IGNORED, Example, collate
+from adapterhub.train.examples import collate
 from adapterhub.train.response_loss import summed_loss
 
 IDS = torch.arange(20, 44).reshape(2, 12)

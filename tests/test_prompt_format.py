@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training import encode
 from transformers import AutoTokenizer
 
+from adapterhub.data import read_dataset
+from adapterhub.encoder import IGNORED
 from adapterhub.errors import ConfigError, InvalidInputError
 from adapterhub.prompt_format import FormatKind, PromptFormat
-from adapterhub.train.dataset import read_dataset
-from adapterhub.train.examples import IGNORED, encode
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from adapterhub.data import read_dataset
 from adapterhub.tasks import ORDERS, TICKETS, Task
 from adapterhub.tasks.tickets import LABELS
-from adapterhub.train import read_dataset
 
 TASKS = pytest.mark.parametrize("task", [ORDERS, TICKETS], ids=lambda task: str(task.name))
 

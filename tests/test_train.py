@@ -13,13 +13,14 @@ from torch import Tensor
 
 from adapterhub.adapter import CONFIG_FILE, PROVENANCE_FILE, TENSORS_FILE, read_folder
 from adapterhub.base import BaseModel
+from adapterhub.encoder import IGNORED, Example
 from adapterhub.errors import BaseNotFoundError, ConfigError, ConflictError, DataError, MethodNotFoundError
 from adapterhub.general_text import GENERAL_TEXT, general_text_digest
 from adapterhub.plugins import installed_methods
 from adapterhub.prompt_signature import sign_prompts
 from adapterhub.testing import save_tiny_llama
 from adapterhub.train import TrainConfig, TrainResult, TrainStep, train
-from adapterhub.train.examples import IGNORED, Example, collate
+from adapterhub.train.examples import collate
 from adapterhub.train.response_loss import mean_loss, summed_loss
 
 METHODS: dict[str, tuple[dict[str, Any], float]] = {

@@ -10,15 +10,25 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 
 from adapterhub.adapter import CONFIG_FILE, read_folder
 from adapterhub.base import BaseModel
+from adapterhub.data import Dataset, read_dataset
+from adapterhub.encoder import Encoder, Example
 from adapterhub.plugins import installed_methods
+from adapterhub.prompt_format import PromptFormat
 from adapterhub.safetensors_header import WHOLE_NUMBERS
 from adapterhub.train import Progress, TrainConfig, TrainResult, train
-from adapterhub.train.dataset import read_dataset
-from adapterhub.train.examples import encode
 from adapterhub.train.response_loss import mean_loss
+
+
+def encode(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat, *, max_length: int
+) -> list[Example]:
+    """Prompts with their completions as training has them."""
+    encoder = Encoder(tokenizer, prompt_format, dataset.source, max_length)
+    return [encoder.pair(pair) for pair in dataset.pairs]
 
 
 def train_briefly(

@@ -17,6 +17,11 @@ Command = Callable[..., None]
 
 FLAGS = {"quantization": "--quantize"}
 """Fields whose flag is not their name."""
+PAIRS = {
+    "options": (("-o", "--option"), "An option of the method."),
+    "objective_options": (("-O", "--objective-option"), "An option of the objective."),
+}
+"""Fields of options by name, given one by one; `parse_options` reads them."""
 METAVARS = {"base": "BASE", "method": "METHOD", "adapter": "REF"}
 """Fields whose values the shell can complete; of the others, the type decides."""
 
@@ -49,11 +54,11 @@ class FieldValue(click.ParamType[Any]):
 
 
 def config_flags(config: type[Config]) -> Callable[[Command], Command]:
-    """Adds a flag for every field of `config`; a tuple's may be repeated, and `options` is `-o KEY=VALUE`."""
+    """Adds a flag for every field of `config`; a tuple's may be repeated, and options are `-o KEY=VALUE`."""
 
     def add(command: Command) -> Command:
         for name, field in reversed(config.model_fields.items()):
-            command = (_repeated_pairs if name == "options" else _flag(name, field))(command)
+            command = (_repeated_pairs(name) if name in PAIRS else _flag(name, field))(command)
         return command
 
     return add
@@ -84,10 +89,9 @@ def _flag(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     )
 
 
-def _repeated_pairs(command: Command) -> Command:
-    return click.option(
-        "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the method."
-    )(command)
+def _repeated_pairs(name: str) -> Callable[[Command], Command]:
+    flags, text = PAIRS[name]
+    return click.option(*flags, name, multiple=True, metavar="KEY=VALUE", help=text)
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:

@@ -15,6 +15,9 @@ from adapterhub.plugins import (
     find,
     installed_methods,
     load_commands,
+    load_formats,
+    load_metrics,
+    load_objectives,
     load_routers,
     peft_types,
 )
@@ -38,8 +41,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
             raise click.UsageError(f"--json is for the list, not for `{ctx.invoked_subcommand}`")
         return
     _, verbs = load_commands(taken=VERBS)
-    methods, routers = installed_methods(), load_routers()
-    plugins = sorted((*methods.plugins, *verbs, *routers.plugins), key=lambda plugin: plugin.name)
+    methods = installed_methods()
+    others = (load_routers(), load_objectives(), load_formats(), load_metrics())
+    given = [plugin for other in others for plugin in other.plugins]
+    plugins = sorted((*methods.plugins, *verbs, *given), key=lambda plugin: plugin.name)
     if as_json:
         echo_json([asdict(plugin) | {"ok": not plugin.error} for plugin in plugins])
     elif plugins:
@@ -47,12 +52,21 @@ def command(ctx: click.Context, as_json: bool) -> None:
     else:
         click.echo("no plugins", err=True)
     commands = find(COMMANDS_GROUP)
-    if off := sorted({*methods.switched_off, *commands.switched_off, *routers.switched_off}):
+    if off := sorted(
+        {*methods.switched_off, *commands.switched_off, *(name for other in others for name in other.switched_off)}
+    ):
         click.echo(f"switched off by {commands.by}: {', '.join(off)}", err=True)
 
 
 def _row(plugin: PluginStatus) -> tuple[str, ...]:
-    given = {"method": plugin.methods, "verb": plugin.verbs, "router": plugin.routers}
+    given = {
+        "method": plugin.methods,
+        "verb": plugin.verbs,
+        "router": plugin.routers,
+        "objective": plugin.objectives,
+        "format": plugin.formats,
+        "metric": plugin.metrics,
+    }
     gives = [f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in given.items() if names]
     return (
         plugin.name,

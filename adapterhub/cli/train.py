@@ -30,12 +30,15 @@ adapterhub train --name team/orders:4bit --base smollm2-135m --data orders.jsonl
 @click.option("--name", "ref", required=True, metavar="REF", help="Publish as [namespace/]name[:tag].")
 @config_flags(TrainConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(ref: str, options: tuple[str, ...], as_json: bool, **values: str | None) -> None:
+def command(
+    ref: str, options: tuple[str, ...], objective_options: tuple[str, ...], as_json: bool, **values: str | None
+) -> None:
     """Train an adapter on a frozen base and publish it to the store.
 
     The data are lines of {"prompt": ..., "completion": ...}. An option's value may be JSON.
     """
-    config = TrainConfig.load(given(values) | {"options": parse_options(options)}, where="train")
+    pairs = {"options": parse_options(options), "objective_options": parse_options(objective_options)}
+    config = TrainConfig.load(given(values) | pairs, where="train")
     if AdapterRef.parse(ref).digest:
         raise RefError(f"{ref}: a digest follows from the content; publish under name[:tag]", field="name")
 

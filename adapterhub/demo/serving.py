@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from adapterhub.client import Client
+from adapterhub.data import read_dataset
 from adapterhub.demo.recipe import SERVE_QUANTIZATION
 from adapterhub.errors import UnavailableError
 from adapterhub.store import AdapterRef
 from adapterhub.tasks import ORDERS, TICKETS, Task
-from adapterhub.train import read_dataset
 
 PROMPTS_PER_TASK = 3
 BASE_TOKENS = 32

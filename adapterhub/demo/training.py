@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from adapterhub.base import BaseModel
+from adapterhub.data import read_dataset
 from adapterhub.demo.recipe import (
     MIN_ACCURACY_GAIN,
     MIN_LOSS_DROP,
@@ -22,7 +23,6 @@ from adapterhub.engine import Engine
 from adapterhub.evaluate import Accuracy, Trial, score
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train import TrainConfig, TrainResult, train
-from adapterhub.train.dataset import read_dataset
 
 
 @dataclass(frozen=True)

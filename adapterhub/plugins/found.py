@@ -15,7 +15,13 @@ COMMANDS_GROUP = "adapterhub.commands"
 """Entry points of verbs; these modules import without torch."""
 ROUTERS_GROUP = "adapterhub.routers"
 """Entry points of routers; loaded when a server is to use one."""
-GROUPS = (GROUP, COMMANDS_GROUP, ROUTERS_GROUP)
+OBJECTIVES_GROUP = "adapterhub.objectives"
+"""Entry points of objectives; loaded to train."""
+FORMATS_GROUP = "adapterhub.formats"
+"""Entry points of formats of training data; loaded to read some."""
+METRICS_GROUP = "adapterhub.metrics"
+"""Entry points of metrics; loaded to evaluate."""
+GROUPS = (GROUP, COMMANDS_GROUP, ROUTERS_GROUP, OBJECTIVES_GROUP, FORMATS_GROUP, METRICS_GROUP)
 VARIABLE = variable("plugins")
 """Names of plugins with commas between: only these are used, and none when it is empty; unset, all are."""
 OWN = "adapterhub"

@@ -23,6 +23,12 @@ class PluginStatus:
     """The verbs it added to the command line."""
     routers: tuple[str, ...] = ()
     """The routers it registered."""
+    objectives: tuple[str, ...] = ()
+    """The objectives it registered."""
+    formats: tuple[str, ...] = ()
+    """The formats of training data it registered."""
+    metrics: tuple[str, ...] = ()
+    """The metrics it registered."""
     error: str = ""
 
 

@@ -1,18 +1,17 @@
 """Training adapters: from examples and a frozen base to a checked adapter folder.
 
-Settings and data import without torch; `train` brings it.
+Settings import without torch; `train` brings it.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from adapterhub.train.config import TrainConfig
-from adapterhub.train.dataset import Dataset, Pair, read_dataset
 from adapterhub.train.result import Progress, TrainResult, TrainStep
 
 if TYPE_CHECKING:
     from adapterhub.train.run import train
 
-__all__ = ["Dataset", "Pair", "Progress", "TrainConfig", "TrainResult", "TrainStep", "read_dataset", "train"]
+__all__ = ["Progress", "TrainConfig", "TrainResult", "TrainStep", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ TrainQuantization = Literal["none", "nf4"]
 
 
 class TrainConfig(Config):
-    """One supervised training run; the loss is on the responses only."""
+    """One training run: an adapter of one method, to one objective."""
 
     base: str
     """The base model: a built-in name, a folder, or a Hub id (org/name[@revision])."""
@@ -22,10 +22,14 @@ class TrainConfig(Config):
     """The adapter's method, or a preset to train one by, such as qlora."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The method's own options."""
+    objective: str = "sft"
+    """What training is to reach."""
+    objective_options: dict[str, Any] = Field(default_factory=dict)
+    """The objective's own options."""
     data: Path
-    """JSONL file of training examples, each {"prompt": ..., "completion": ...}."""
+    """File of training examples, in any of the known formats."""
     validation: Path | None = None
-    """JSONL file of held-out examples; without it a share of the data is held out."""
+    """File of held-out examples; without it a share of the data is held out."""
     validation_share: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the prompts held out when there is no validation file; 0 trains on all."""
     quantization: TrainQuantization | None = None

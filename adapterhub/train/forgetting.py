@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from adapterhub.encoder import IGNORED, Example
 from adapterhub.general_text import GENERAL_TEXT
-from adapterhub.train.examples import IGNORED, Example
 from adapterhub.train.job import TrainJob
 from adapterhub.train.response_loss import mean_loss
 

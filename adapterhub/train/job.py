@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, get_args
 
 import torch
 
 from adapterhub.base import BaseModel, Quantization, read_base
+from adapterhub.data import Dataset, prompt_of, read_dataset
+from adapterhub.encoder import Encoder
 from adapterhub.errors import ConfigError
 from adapterhub.method import Method, MethodConfig, Plan
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.prompt_signature import sign_prompts
+from adapterhub.train.bare_base import BareBase
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
-from adapterhub.train.dataset import Dataset, read_dataset
-from adapterhub.train.examples import Example, encode
+from adapterhub.train.goal import Goal
 
 TRAINABLE = get_args(TrainQuantization)
 """Quantizations a gradient can pass."""
@@ -34,9 +36,12 @@ class TrainJob:
     options: MethodConfig
     plan: Plan
     base: BaseModel
-    prompt_format: PromptFormat
-    train: list[Example]
-    held_out: list[Example]
+    goal: Goal
+    encoder: Encoder
+    """Of the training side."""
+    train: list[Any]
+    """The rows of the objective's trainer; of a loss over tokens, `Example`s."""
+    held_out: list[Any]
     """Empty when nothing is held out."""
     data: dict[str, Any]
     """Digests and counts of the data, for the adapter's record."""
@@ -49,20 +54,27 @@ class TrainJob:
 
         Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
         """
-        preset, method, options = Choice.of(config.method, config.options)
+        choice = Choice.of(config.method, config.options)
+        preset, method, options = choice
+        goal = Goal.of(config.objective, config.objective_options)
         train, held_out = _read_sides(config)
-        options = method.scheduled(options, _steps(config, len(train.pairs)))
+        for side in (train, held_out):
+            goal.check_data(side)
+        options = method.scheduled(options, _steps(config, len(train.records)))
         shape = read_base(config.base)[1] if base is None else base.shape
+        goal.check(choice, shape)
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
         quantization = _quantization(config, preset) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
         method.check_training(options, shape, quantization)
         if base is None:
             base = BaseModel.load(config.base, quantization=quantization)
-        prompt_format = _prompt_format(config, base)
         room = shape.max_positions - plan.virtual_tokens
+        encoder = Encoder(base.tokenizer, _prompt_format(config, base), train.source, config.max_length, room)
         sides = [
-            encode(side, base.tokenizer, prompt_format, max_length=config.max_length, room=room) if side else []
+            goal.objective.prepare(goal.options, side.records, replace(encoder, source=side.source), BareBase(base))
+            if side.records
+            else []
             for side in (train, held_out)
         ]
         return cls(
@@ -72,25 +84,33 @@ class TrainJob:
             options=options,
             plan=plan,
             base=base,
-            prompt_format=prompt_format,
+            goal=goal,
+            encoder=encoder,
             train=sides[0],
             held_out=sides[1],
             data=_record(train, held_out),
-            prompt_signature=sign_prompts(pair.prompt for pair in train.pairs) if config.prompt_signature else "",
+            prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
+            if config.prompt_signature
+            else "",
         )
+
+    @property
+    def prompt_format(self) -> PromptFormat:
+        return self.encoder.prompt_format
 
     def targets(self) -> list[str]:
         """The modules that the adapter acts on."""
         return [site.module for site in self.plan.sites if site.module]
 
 
-def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
+def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset]:
+    """What is trained on, and what is held out: without records where nothing is."""
     dataset = read_dataset(config.data)
     if config.validation is not None:
         return dataset, read_dataset(config.validation)
     if config.validation_share:
         return dataset.split(config.validation_share, config.seed)
-    return dataset, None
+    return dataset, dataset._replace(records=())
 
 
 def _steps(config: TrainConfig, examples: int) -> int:
@@ -98,11 +118,11 @@ def _steps(config: TrainConfig, examples: int) -> int:
     return config.max_steps or math.ceil(config.epochs * math.ceil(examples / config.batch_size))
 
 
-def _record(train: Dataset, held_out: Dataset | None) -> dict[str, Any]:
-    record: dict[str, Any] = {"sha256": train.sha256, "examples": len(train.pairs)}
-    if held_out is not None:
-        record["validation_examples"] = len(held_out.pairs)
-        if held_out.path != train.path:
+def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:
+    record: dict[str, Any] = {"format": train.format, "sha256": train.sha256, "examples": len(train.records)}
+    if held_out.records:
+        record["validation_examples"] = len(held_out.records)
+        if held_out.source != train.source:
             record["validation_sha256"] = held_out.sha256
     return record
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adapterhub.train.examples import IGNORED, Example, batches_by_length, collate
+from adapterhub.encoder import IGNORED, Example
+from adapterhub.train.examples import batches_by_length, collate
 
 
 def summed_loss(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
@@ -29,13 +30,21 @@ def summed_loss(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     return functional.cross_entropy(logits, labels[:, first:].flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def mean_loss(model: Any, examples: Sequence[Example], *, batch_size: int, device: torch.device) -> float:
-    """The mean over all response tokens of `examples`, however they are batched; leaves eval mode on."""
+def mean_loss(
+    model: Any,
+    examples: Sequence[Example],
+    *,
+    batch_size: int,
+    device: torch.device,
+    loss: Callable[[Any, Mapping[str, Tensor]], Tensor] = summed_loss,
+    collate: Callable[[Sequence[Example]], dict[str, Tensor]] = collate,
+) -> float:
+    """The mean over all learned tokens of `examples`, however they are batched; leaves eval mode on."""
     model.eval()
     total, count = 0.0, 0
     with torch.no_grad():
         for examples_of_batch in batches_by_length(examples, batch_size):
             batch = {name: tensor.to(device) for name, tensor in collate(examples_of_batch).items()}
-            total += float(summed_loss(model, batch))
+            total += float(loss(model, batch))
             count += int((batch["labels"] != IGNORED).sum())
     return total / count

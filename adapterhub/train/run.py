@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from adapterhub.base import BaseModel
 from adapterhub.errors import ConflictError
+from adapterhub.objective import LossObjective
 from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.fit import fit
 from adapterhub.train.forgetting import general_loss
 from adapterhub.train.job import TrainJob
-from adapterhub.train.response_loss import mean_loss
+from adapterhub.train.learning import Learning
+from adapterhub.train.loss_trainer import validation_loss
 from adapterhub.train.result import Progress, TrainResult
 from adapterhub.train.save import Figures, save
 from adapterhub.train.start import start_kept
@@ -34,16 +35,17 @@ def train(
     job = TrainJob.prepare(config, base)
     evaluations = {}
     forgetting = {"general_loss_base": general_loss(job, job.base.model)}
-    if job.held_out:
-        evaluations["validation_loss_before"] = _validate(job, job.base.model)
+    if job.held_out and isinstance(job.goal.objective, LossObjective):
+        evaluations["validation_loss_before"] = validation_loss(Learning(job, job.base.model), job.base.model)
     torch.manual_seed(config.seed)
     with (
         attached(job) as model,
         start_kept(model, needed=job.method.saves_difference(job.options)) as start,
     ):
-        fitted = fit(job, model, progress)
-        if job.held_out:
-            evaluations["validation_loss_after"] = _validate(job, model)
+        fitted = fit(Learning(job, model), progress)
+        if fitted.validation_before is not None and fitted.validation_after is not None:
+            evaluations.setdefault("validation_loss_before", fitted.validation_before)
+            evaluations["validation_loss_after"] = fitted.validation_after
         forgetting["general_loss_adapter"] = general_loss(job, model)
         figures = Figures(len(fitted.losses), evaluations, forgetting)
         adapter = save(job, model, into, start=start, figures=figures)
@@ -56,7 +58,3 @@ def train(
         tokens=fitted.tokens,
         seconds=fitted.seconds,
     )
-
-
-def _validate(job: TrainJob, model: Any) -> float:
-    return mean_loss(model, job.held_out, batch_size=job.config.batch_size, device=job.base.device)

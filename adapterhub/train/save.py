@@ -18,7 +18,18 @@ from adapterhub.train.job import TrainJob
 
 LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers")
 UNRECORDED = frozenset(
-    ("base", "data", "method", "options", "prompt_format", "quantization", "system_prompt", "validation")
+    (
+        "base",
+        "data",
+        "method",
+        "objective",
+        "objective_options",
+        "options",
+        "prompt_format",
+        "quantization",
+        "system_prompt",
+        "validation",
+    )
 )
 """Settings that are recorded elsewhere, or are paths of this machine."""
 
@@ -64,6 +75,8 @@ def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, fig
 def _provenance(job: TrainJob, figures: Figures) -> Provenance:
     settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
     preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
+    chosen = job.goal.options.model_dump(mode="json")
+    goal = {"objective_options": chosen} if chosen else {}
     return Provenance(
         method=job.method.name,
         base=job.base.record,
@@ -71,7 +84,7 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
         prompt_format=job.prompt_format,
         prompt_signature=job.prompt_signature,
         data=job.data | {"general_text": general_text_digest()},
-        training={"objective": "sft", "steps": figures.steps, **preset, **settings},
+        training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **preset, **settings},
         seeds={"training": job.config.seed},
         evaluations=figures.evaluations,
         forgetting=figures.forgetting,

@@ -1,0 +1,63 @@
+"""A base kept as it is while adapters come and go on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from adapterhub.peft import SiteTuner
+
+
+class BaseKept:
+    """What a frozen model is like, taken before PEFT wraps it; `give_back` makes it so again, to the bit."""
+
+    def __init__(self, model: Any, rewritten: Iterable[str] = ()) -> None:
+        """`rewritten`: the modules whose weights an adapter's start changes, by their names."""
+        self._model = model
+        self._use_cache = model.config.use_cache
+        self._modules = [_Module(module) for module in model.modules()]
+        self._own = list(model.parameters())
+        self._values: dict[Tensor, Tensor] = {
+            weight: weight.data.clone()
+            for name in rewritten
+            for weight in model.get_submodule(name).parameters()
+            if weight.is_floating_point()  # none that is held in a few bits is rewritten
+        }
+
+    def keep_learning(self) -> None:
+        """Keep the values of the base's own parameters that learn from now on, such as its biases."""
+        self._values |= {parameter: parameter.data.clone() for parameter in self._own if parameter.requires_grad}
+
+    def give_back(self, adapted: Any) -> None:
+        """The base as it was; `adapted` is what PEFT made of it, or None."""
+        if adapted is not None and isinstance(adapted.base_model, SiteTuner):
+            adapted.base_model.unload()  # takes its hooks off too
+        for module in self._modules:  # not by PEFT's `unload`, which some of its methods refuse on a quantized base
+            module.put_back()
+        for weight, value in self._values.items():
+            weight.data = value
+            weight.grad = None
+        self._model.config.use_cache = self._use_cache
+        self._model.eval().requires_grad_(False)
+
+
+class _Module:
+    """What a module of the base has of its own: its children, its attributes, its hooks."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._children = list(module.named_children())
+        self._attributes = set(vars(module))
+        self._hooks = set(module._forward_hooks)
+
+    def put_back(self) -> None:
+        """Make its children those that they were, and take off what was added."""
+        for name, child in self._children:
+            if getattr(self._module, name) is not child:
+                setattr(self._module, name, child)
+        for name in set(vars(self._module)) - self._attributes:
+            delattr(self._module, name)
+        for hook in set(self._module._forward_hooks) - self._hooks:
+            del self._module._forward_hooks[hook]

@@ -1,0 +1,12 @@
+"""The built-in formats of training data."""
+
+from collections.abc import Callable
+
+from adapterhub import hookimpl
+from adapterhub.data_format import DataFormat
+from adapterhub_formats.prompt_completion import PromptCompletion
+
+
+@hookimpl
+def register_formats(register: Callable[[DataFormat], None]) -> None:
+    register(PromptCompletion())
