@@ -3,6 +3,7 @@
 from adapterhub.data.check import check_data, check_records
 from adapterhub.data.dataset import Dataset, prompt_of
 from adapterhub.data.finding import Finding
+from adapterhub.data.kinds import wrong_kinds
 from adapterhub.data.reading import Reading, read_all, read_dataset
 from adapterhub.data.report import DataReport
 
@@ -16,4 +17,5 @@ __all__ = [
     "prompt_of",
     "read_all",
     "read_dataset",
+    "wrong_kinds",
 ]
