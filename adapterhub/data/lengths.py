@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, NamedTuple, Self
 
 BINS = 12
@@ -39,7 +40,7 @@ class Lengths(NamedTuple):
         if not lengths:
             return None
         ordered = sorted(lengths)
-        half, nine, most = (ordered[int(share * (len(ordered) - 1))] for share in (0.5, 0.9, 0.99))
+        half, nine, most = (ordered[ceil(share * len(ordered)) - 1] for share in (0.5, 0.9, 0.99))
         return cls(unit, ordered[0], half, nine, most, ordered[-1], sum(ordered), _bins(ordered, most))
 
     def as_json(self) -> dict[str, Any]:
