@@ -16,6 +16,7 @@ from stand_in_hub import StandInHub
 from adapterhub.data import read_dataset
 from adapterhub.data.hub_files import HubRef
 from adapterhub.errors import AdapterHubError, AuthError, DataError, InvalidInputError, NotFoundError, UnavailableError
+from adapterhub.train import TrainConfig, train
 
 CONFIGS = b"""---
 license: mit
@@ -101,6 +102,20 @@ def test_the_commit_is_recorded_and_files_beside_the_split_are_not_fetched(confi
     assert [pair.prompt for pair in dataset.pairs] == ["t"]
     assert prompts("hf:org/qa:test") == ["later"]
     assert not configured.count(r"GET .*resolve.*(train-|all\.csv)")
+
+
+def test_an_adapter_records_the_commit_it_was_trained_on(
+    configured: StandInHub, tiny_base: Path, tmp_path: Path
+) -> None:
+    values = {"base": str(tiny_base), "data": "hf:org/qa", "validation": "hf:org/qa:test", "max_steps": 1}
+    warned: list[str] = []
+    config = TrainConfig.load(values, where="test")
+    record = train(config, tmp_path / "out", warn=warned.append).adapter.provenance
+    commit = configured.repos["datasets/org/qa"].branches["main"]
+    assert record is not None
+    assert record.data["hub"] == f"hf:org/qa@{commit}:main/train"
+    assert record.data["validation_hub"] == f"hf:org/qa@{commit}:main/test"
+    assert (record.data["examples"], record.data["validation_examples"], warned) == (3, 1, [])
 
 
 def test_names_of_files_say_the_splits_where_no_config_does(hub: StandInHub) -> None:
