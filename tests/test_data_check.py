@@ -165,8 +165,19 @@ def test_conversations_are_counted_by_the_bases_template(tmp_path: Path, tiny_ba
     assert report.files[0].lengths.most == len(tokenizer(text, add_special_tokens=False)["input_ids"])
     chosen = {"prompt": TURNS[:1], "chosen": TURNS[1:], "rejected": [{"role": "assistant", "content": "no"}]}
     assert check(put(tmp_path, chosen), tokens=by_template, max_length=500).errors == 0
-    (error,) = check(put(tmp_path, {"messages": TURNS}), tokens=tokens).findings
-    assert error.message.endswith(":1: a conversation, and the prompt format is raw text, which has no turns")
+
+
+def test_in_raw_text_only_a_question_with_its_answer_is_a_conversation(tmp_path: Path, tokens: Tokens) -> None:
+    path = put(tmp_path, {"messages": TURNS}, {"messages": TURNS * 2})
+    report = check(path, tokens=tokens)
+    assert told(report) == [
+        (
+            "prompt_format",
+            "data.jsonl:2: a conversation of several turns, a system turn or tools needs a chat template; "
+            "prompt_format is raw text",
+        )
+    ]
+    assert report.files[0].lengths == check(put(tmp_path, pair("hi", "hello")), tokens=tokens).files[0].lengths
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from stand_in_hub import StandInHub
 
 from adapterhub.data import read_dataset
-from adapterhub.data.hub_files import HubRef
+from adapterhub.data.hub_ref import HubRef
 from adapterhub.errors import AdapterHubError, AuthError, DataError, InvalidInputError, NotFoundError, UnavailableError
 from adapterhub.train import TrainConfig, train
 
@@ -163,6 +163,7 @@ def test_what_was_fetched_is_read_again_without_the_hub(
         ("hf:org/empty", NotFoundError, "no files of data (accepted: .csv, .json, .jsonl, .ndjson, .parquet)"),
         ("hf:org/far", NotFoundError, "its README.md names files elsewhere: 'https://elsewhere/a.jsonl'"),
         ("hf:org/up", NotFoundError, "its README.md names files elsewhere: '../*.jsonl'"),
+        ("hf:org/bomb", NotFoundError, "its README.md has more than 100000 entries of configs"),
         ("hf:org/yaml", NotFoundError, "its README.md has a head that is not YAML"),
         ("hf:org/gated", AuthError, "gated on the Hub; ask for access there"),
     ],
@@ -177,6 +178,9 @@ def test_what_cannot_be_had_is_told_with_what_there_is(
     add("far", "https://elsewhere/a.jsonl")
     add("up", "../*.jsonl")
     add("yaml", "[")
+    lists = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    bomb = f"---\nx0: &x0 a\n{lists}configs: *x11\n---\n"
+    configured.add("datasets/org/bomb", {"README.md": bomb.encode(), "a.jsonl": lines("a")})
     configured.add("datasets/org/empty", {"load.py": b""})
     configured.add("datasets/org/gated", {"a.jsonl": lines("a")}, gated=True)
     with pytest.raises(error) as caught:
@@ -188,3 +192,17 @@ def test_a_hub_that_is_not_there_is_named(hub: StandInHub, monkeypatch: pytest.M
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UnavailableError, match="the Hub does not answer, and it is not in the cache"):
         read_dataset("hf:org/qa")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"status": 200, "text": "<html>"}, "what answers does not speak as the Hub does; is HF_ENDPOINT right?"),
+        ({"status": 503, "times": 99}, "hf:org/qa@main: "),
+    ],
+)
+def test_a_hub_that_answers_wrongly_is_named(configured: StandInHub, fault: dict[str, Any], message: str) -> None:
+    configured.fail("GET /api/datasets", **fault)
+    with pytest.raises(UnavailableError) as caught:
+        read_dataset("hf:org/qa")
+    assert message in str(caught.value)

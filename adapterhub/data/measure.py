@@ -51,7 +51,7 @@ class Tokens:
         from jinja2 import TemplateError
 
         if self.prompt_format.kind == "raw":
-            raise InvalidInputError("a conversation, and the prompt format is raw text, which has no turns")
+            return self(_question(chat))
         turns, system = [dict(turn) for turn in chat.turns], self.prompt_format.system_prompt
         if system is not None and turns[0]["role"] != "system":
             turns.insert(0, {"role": "system", "content": system})
@@ -61,6 +61,16 @@ class Tokens:
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             raise InvalidInputError(f"the base's chat template says: {error}") from None
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _question(chat: Chat) -> Pair:
+    """A conversation of one question and its answer, in words alone. Raises InvalidInputError for any other."""
+    match [(turn["role"], turn.get("content")) for turn in chat.turns]:
+        case [("user", str(prompt)), ("assistant", str(completion))] if not chat.tools and completion:
+            return Pair(prompt, completion, chat.line)
+    raise InvalidInputError(
+        "a conversation of several turns, a system turn or tools needs a chat template; prompt_format is raw text"
+    )
 
 
 def _of_turns(turns: tuple[Message, ...]) -> int:

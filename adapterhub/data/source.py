@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from adapterhub.data.csv_rows import read_csv
-from adapterhub.data.hub_files import PREFIX, HubData, fetch
+from adapterhub.data.hub_files import HubData, fetch
+from adapterhub.data.hub_ref import PREFIX
 from adapterhub.data.json_rows import read_json, read_jsonl
 from adapterhub.data.parquet_rows import read_parquet
 from adapterhub.data.row import Found, Reader, Row
