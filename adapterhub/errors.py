@@ -59,6 +59,7 @@ class DataError(InvalidInputError):
 
     def __init__(self, path: Path | str, line: int, problem: str) -> None:
         super().__init__(f"{path}:{line}: {problem}", field="data")
+        self.source = str(path)
         self.line = line
 
 

@@ -2,7 +2,7 @@
 
 It speaks as much of the Hub's API as `huggingface_hub` needs to push, list and download: the same
 routes, headers and error codes. Files ending in .safetensors are listed as the Hub lists large ones,
-by their sha256, and taken like the small ones.
+by their sha256, and taken like the small ones. Data sets are repos called `datasets/org/name`, to be read only.
 """
 
 from __future__ import annotations
@@ -186,7 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/validate-yaml":
             return _json({"errors": [], "warnings": []})
         if parts[0] == "api" and len(parts) >= 4:
-            return self._api(self._repo("/".join(parts[2:4]), user), parts, body, user)
+            kind = "datasets/" if parts[1] == "datasets" else ""
+            return self._api(self._repo(kind + "/".join(parts[2:4]), user), parts, body, user)
+        if parts[0] == "datasets" and len(parts) > 5 and parts[3] == "resolve":
+            return self._resolve(self._repo("/".join(parts[:3]), user), unquote(parts[4]), parts[5:], user)
         if len(parts) > 4 and parts[2] == "resolve":
             return self._resolve(self._repo("/".join(parts[:2]), user), unquote(parts[3]), parts[4:], user)
         raise Refusal(404)

@@ -44,7 +44,7 @@ def pairs(folder: Path, *prompts: str) -> Dataset:
         (b'["a", "b"]', "not a JSON object but list"),
         (b'{"prompt": "a"}', "no 'completion'"),
         (b'{"prompts": "a", "completion": "b"}',
-         "unknown key 'prompts'; did you mean 'prompt'? (accepted: completion, prompt)"),
+         "unknown key 'prompts'; did you mean 'prompt'? (accepted: completion, prompt, tools)"),
         (b'{"prompt": 7, "completion": "b"}', "'prompt' is not text but int"),
         (b'{"prompt": "a", "completion": null}', "'completion' is not text but NoneType"),
         (b'{"prompt": "a", "completion": " "}', "'completion' is empty"),

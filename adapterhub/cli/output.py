@@ -30,6 +30,11 @@ def echo_lines(lines: Iterable[str]) -> None:
         click.echo(printable(line))
 
 
+def echo_warning(text: str) -> None:
+    """A line on stderr."""
+    click.echo(f"warning: {printable(text)}", err=True)
+
+
 def short_digest(digest: str) -> str:
     """Enough of a digest to tell it from others by eye."""
     return digest.removeprefix("sha256:")[:12]

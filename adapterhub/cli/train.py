@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub.cli.config_flags import config_flags, given
-from adapterhub.cli.output import echo_json
+from adapterhub.cli.output import echo_json, echo_warning
 from adapterhub.cli.progress import step_progress
 from adapterhub.errors import AdapterHubError, ConfigError, RefError
 from adapterhub.store import AdapterRef, Store
@@ -35,7 +35,8 @@ def command(
 ) -> None:
     """Train an adapter on a frozen base and publish it to the store.
 
-    The data are lines of {"prompt": ..., "completion": ...}. An option's value may be JSON.
+    The data are of any known format (docs/data.md), such as lines of {"prompt": ..., "completion": ...};
+    `adapterhub data check` tells what is wrong with them. An option's value may be JSON.
     """
     pairs = {"options": parse_options(options), "objective_options": parse_options(objective_options)}
     config = TrainConfig.load(given(values) | pairs, where="train")
@@ -47,7 +48,7 @@ def command(
     folder = Path(tempfile.mkdtemp(prefix="adapterhub-train-"))
     try:
         with step_progress() as progress:
-            result = train(config, folder, progress=progress)
+            result = train(config, folder, progress=progress, warn=echo_warning)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -1,29 +1,29 @@
-"""Training data: the records of a JSONL file. Needs no torch."""
+"""Training data: the records of one data set. Needs no torch."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from adapterhub.data_format import DataFormat
-from adapterhub.errors import DataError, InvalidInputError
-from adapterhub.plugins import Registry, load_formats
+from adapterhub.errors import DataError
 from adapterhub.records import Chat, Pair, Record, Text
 
 
 class Dataset(NamedTuple):
-    """The records of one file, in its order."""
+    """The records of one file, or of one split on the Hub, in its order."""
 
     source: str
     """What errors call it: the file."""
     sha256: str
-    """Digest of the file's bytes, in hex."""
+    """Digest of the file's bytes, in hex; of several files, that of their digests in order."""
     format: str
     """The name of the format it is in."""
     records: tuple[Record, ...]
+    hub: str = ""
+    """`hf:org/name@commit:config/split`, with the 40-hex commit; empty for a file here."""
+    unused: tuple[str, ...] = ()
+    """Columns that the format does not read."""
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -34,19 +34,22 @@ class Dataset(NamedTuple):
         return tuple(record for record in self.records if isinstance(record, Pair))
 
     def split(self, share: float, seed: int) -> tuple[Dataset, Dataset]:
-        """Hold out `share` of the distinct prompts, so that no prompt is on both sides: (train, held out).
+        """Hold out `share` of the distinct prompts: (train, held out).
 
-        Raises DataError when a side would be empty.
+        No prompt is on both sides, nor one that differs in case and spacing only. Raises DataError when a side would
+        be empty.
         """
-        prompts = list(dict.fromkeys(prompt_of(record) for record in self.records))
+        asked = [normal(prompt_of(record)) for record in self.records]
+        prompts = list(dict.fromkeys(asked))
         random.Random(seed).shuffle(prompts)  # noqa: S311  not a secret
         count = max(1, round(len(prompts) * share))
         if count >= len(prompts):
             raise DataError(self.source, 1, f"{len(prompts)} distinct prompts are too few to hold some out; need 2")
         chosen = set(prompts[:count])
-        train = tuple(record for record in self.records if prompt_of(record) not in chosen)
-        held_out = tuple(record for record in self.records if prompt_of(record) in chosen)
-        return self._replace(records=train), self._replace(records=held_out)
+        sides: tuple[list[Record], list[Record]] = ([], [])
+        for record, prompt in zip(self.records, asked, strict=True):
+            sides[prompt in chosen].append(record)
+        return self._replace(records=tuple(sides[0])), self._replace(records=tuple(sides[1]))
 
 
 def prompt_of(record: Record) -> str:
@@ -54,51 +57,16 @@ def prompt_of(record: Record) -> str:
     if isinstance(record, Text):
         return record.text
     if isinstance(record, Chat):
-        return json.dumps([dict(turn) for turn in record.turns[:-1]], sort_keys=True)
-    return record.prompt if isinstance(record.prompt, str) else json.dumps([dict(turn) for turn in record.prompt])
+        return _turns(record.turns[:-1])
+    return record.prompt if isinstance(record.prompt, str) else _turns(record.prompt)
 
 
-def read_dataset(path: Path) -> Dataset:
-    """Read a JSONL file whose objects are all of one registered format; empty lines are skipped.
-
-    Raises DataError naming the file, the line and what is wrong there.
-    """
-    if not path.is_file():
-        raise InvalidInputError(f"{path}: no such file", field="data")
-    raw = path.read_bytes()
-    lines = [(number, line) for number, line in enumerate(raw.split(b"\n"), start=1) if line.strip()]
-    if not lines:
-        raise DataError(path, 1, "no examples in the file")
-    objects = [(number, _object(path, number, line)) for number, line in lines]
-    data_format = _format(path, *objects[0], load_formats())
-    records = tuple(_record(path, number, values, data_format) for number, values in objects)
-    return Dataset(str(path), hashlib.sha256(raw).hexdigest(), data_format.name, records)
+def normal(text: str) -> str:
+    """Text without what hides that two are the same: case and spacing."""
+    return " ".join(text.casefold().split())
 
 
-def _format(path: Path, number: int, values: dict[str, Any], formats: Registry[DataFormat]) -> DataFormat:
-    for each in formats.by_name.values():
-        if each.recognizes(values):
-            return each
-    shapes = "; ".join(each.shape for each in formats.by_name.values()) or "none"
-    raise DataError(path, number, f"unknown shape, with the keys {', '.join(map(repr, values))} (accepted: {shapes})")
-
-
-def _record(path: Path, number: int, values: dict[str, Any], data_format: DataFormat) -> Record:
-    try:
-        return data_format.read(values, number)
-    except ValueError as error:
-        raise DataError(path, number, str(error)) from None
-
-
-def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(path, number, f"not UTF-8 at byte {error.start + 1}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(path, number, f"not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise DataError(path, number, "not JSON: nested too deeply") from None
-    if not isinstance(values, dict):
-        raise DataError(path, number, f"not a JSON object but {type(values).__name__}")
-    return values
+def _turns(turns: object) -> str:
+    """Values that Parquet has and JSON has not are written as they print."""
+    assert isinstance(turns, tuple)
+    return json.dumps([dict(turn) for turn in turns], sort_keys=True, ensure_ascii=False, default=str)

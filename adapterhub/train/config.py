@@ -27,11 +27,13 @@ class TrainConfig(Config):
     objective_options: dict[str, Any] = Field(default_factory=dict)
     """The objective's own options."""
     data: Path
-    """File of training examples, in any of the known formats."""
+    """File of training examples (.jsonl, .json, .csv, .parquet), or hf:org/name[@revision][:[config/]split]."""
     validation: Path | None = None
-    """File of held-out examples; without it a share of the data is held out."""
+    """Held-out examples; without them a share of the data is held out."""
     validation_share: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the prompts held out when there is no validation file; 0 trains on all."""
+    format: str | None = None
+    """The format of the data; by default that of the first record."""
     quantization: TrainQuantization | None = None
     """How the frozen base is held: none or nf4. By default as a preset needs it; else nf4 on CUDA, none on the CPU."""
     prompt_format: FormatKind | None = None

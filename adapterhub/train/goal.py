@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from adapterhub.data import Dataset
-from adapterhub.errors import ConfigError, DataError
+from adapterhub.data import Dataset, wrong_kinds
+from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape
 from adapterhub.objective import LossObjective, Objective, ObjectiveConfig
 from adapterhub.plugins import load_objectives
-from adapterhub.records import KINDS
 from adapterhub.train.choice import Choice
 
 
@@ -41,12 +40,5 @@ class Goal(NamedTuple):
 
     def check_data(self, dataset: Dataset) -> None:
         """Raises DataError naming the first record of a kind that the objective does not learn from."""
-        accepted = self.objective.records
-        for record in dataset.records:
-            if not isinstance(record, accepted):
-                wanted = " or ".join(KINDS[kind] for kind in accepted)
-                raise DataError(
-                    dataset.source,
-                    record.line,
-                    f"objective {self.objective.name} learns from {wanted}, not from {KINDS[type(record)]}",
-                )
+        for fault in wrong_kinds(dataset, self.objective):
+            raise fault

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self, get_args
 
 import torch
 
 from adapterhub.base import BaseModel, Quantization, read_base
-from adapterhub.data import Dataset, prompt_of, read_dataset
+from adapterhub.data import Dataset, check_records, prompt_of, read_dataset
 from adapterhub.encoder import Encoder
 from adapterhub.errors import ConfigError
 from adapterhub.method import Method, MethodConfig, Plan
@@ -23,6 +24,8 @@ from adapterhub.train.goal import Goal
 
 TRAINABLE = get_args(TrainQuantization)
 """Quantizations a gradient can pass."""
+Warn = Callable[[str], None]
+"""Told a line about the data."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,25 @@ class TrainJob:
     """Digests and counts of the data, for the adapter's record."""
     prompt_signature: str
     """Of the prompts trained on; empty when the run is to leave none."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong with the data."""
 
     @classmethod
-    def prepare(cls, config: TrainConfig, base: BaseModel | None) -> Self:
+    def prepare(cls, config: TrainConfig, base: BaseModel | None, warn: Warn | None = None) -> Self:
         """Check what can be checked cheaply first, then load `config.base` unless `base` is given.
 
+        `warn` is told what looks wrong with the data, before the base loads.
         Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
         """
         choice = Choice.of(config.method, config.options)
         preset, method, options = choice
         goal = Goal.of(config.objective, config.objective_options)
-        train, held_out = _read_sides(config)
+        train, held_out, warnings = _read_sides(config)
         for side in (train, held_out):
             goal.check_data(side)
+        if warn is not None:
+            for warning in warnings:
+                warn(warning)
         options = method.scheduled(options, _steps(config, len(train.records)))
         shape = read_base(config.base)[1] if base is None else base.shape
         goal.check(choice, shape)
@@ -92,6 +101,7 @@ class TrainJob:
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",
+            warnings=warnings,
         )
 
     @property
@@ -103,14 +113,16 @@ class TrainJob:
         return [site.module for site in self.plan.sites if site.module]
 
 
-def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset]:
-    """What is trained on, and what is held out: without records where nothing is."""
-    dataset = read_dataset(config.data)
-    if config.validation is not None:
-        return dataset, read_dataset(config.validation)
+def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset, tuple[str, ...]]:
+    """What is trained on, what is held out (without records where nothing is), and warnings about both."""
+    dataset = read_dataset(config.data, config.format)
+    held_out = None if config.validation is None else read_dataset(config.validation, config.format)
+    warnings = tuple(finding.message for finding in check_records(dataset, held_out))
+    if held_out is not None:
+        return dataset, held_out, warnings
     if config.validation_share:
-        return dataset.split(config.validation_share, config.seed)
-    return dataset, dataset._replace(records=())
+        return *dataset.split(config.validation_share, config.seed), warnings
+    return dataset, dataset._replace(records=()), warnings
 
 
 def _steps(config: TrainConfig, examples: int) -> int:
@@ -120,10 +132,14 @@ def _steps(config: TrainConfig, examples: int) -> int:
 
 def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:
     record: dict[str, Any] = {"format": train.format, "sha256": train.sha256, "examples": len(train.records)}
+    if train.hub:
+        record["hub"] = train.hub
     if held_out.records:
         record["validation_examples"] = len(held_out.records)
         if held_out.source != train.source:
             record["validation_sha256"] = held_out.sha256
+            if held_out.hub:
+                record["validation_hub"] = held_out.hub
     return record
 
 

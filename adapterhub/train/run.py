@@ -13,7 +13,7 @@ from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.fit import fit
 from adapterhub.train.forgetting import general_loss
-from adapterhub.train.job import TrainJob
+from adapterhub.train.job import TrainJob, Warn
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import validation_loss
 from adapterhub.train.result import Progress, TrainResult
@@ -22,17 +22,23 @@ from adapterhub.train.start import start_kept
 
 
 def train(
-    config: TrainConfig, into: Path, *, base: BaseModel | None = None, progress: Progress | None = None
+    config: TrainConfig,
+    into: Path,
+    *,
+    base: BaseModel | None = None,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
 ) -> TrainResult:
     """Train an adapter and save it in PEFT's layout in folder `into`, which is new or empty.
 
-    A `base` that is already loaded is used as it is, and is as before afterwards.
+    A `base` that is already loaded is used as it is, and is as before afterwards. `warn` is told what looks wrong
+    with the data, before the base loads.
     Raises as `TrainJob.prepare` for what was given, ConflictError when `into` holds something, and
     ConfigError when the loss did not stay finite.
     """
     if into.exists() and any(into.iterdir()):
         raise ConflictError(f"{into}: not empty")
-    job = TrainJob.prepare(config, base)
+    job = TrainJob.prepare(config, base, warn)
     evaluations = {}
     forgetting = {"general_loss_base": general_loss(job, job.base.model)}
     if job.held_out and isinstance(job.goal.objective, LossObjective):

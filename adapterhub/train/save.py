@@ -21,6 +21,7 @@ UNRECORDED = frozenset(
     (
         "base",
         "data",
+        "format",
         "method",
         "objective",
         "objective_options",

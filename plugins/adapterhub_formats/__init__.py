@@ -4,9 +4,24 @@ from collections.abc import Callable
 
 from adapterhub import hookimpl
 from adapterhub.data_format import DataFormat
+from adapterhub_formats.alpaca import Alpaca
+from adapterhub_formats.feedback_format import FeedbackFormat
+from adapterhub_formats.messages import Messages
+from adapterhub_formats.plain_text import PlainText
+from adapterhub_formats.preference_format import PreferenceFormat
 from adapterhub_formats.prompt_completion import PromptCompletion
+from adapterhub_formats.sharegpt import ShareGpt
 
 
 @hookimpl
 def register_formats(register: Callable[[DataFormat], None]) -> None:
-    register(PromptCompletion())
+    for each in (
+        Messages(),
+        ShareGpt(),
+        Alpaca(),
+        PreferenceFormat(),
+        FeedbackFormat(),
+        PromptCompletion(),
+        PlainText(),
+    ):
+        register(each)
