@@ -136,6 +136,10 @@ class Objective(ABC, Generic[C]):
         """
         return ""
 
+    def record(self, config: C) -> dict[str, Any]:
+        """What of its options goes into the adapter's record, once the run is over: no paths of this machine."""
+        return config.model_dump(mode="json")
+
     @abstractmethod
     def prepare(self, config: C, records: Sequence[Any], encoder: Encoder, base: ObjectiveBase) -> list[Any]:
         """The trainer's rows of one side of the data; called for the training side, then for what is held out.
