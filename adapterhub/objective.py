@@ -161,7 +161,7 @@ class LossObjective(Objective[C]):
 
     def encode(self, config: C, record: Any, encoder: Encoder) -> Example:
         """The row of one record, of any length. Raises DataError naming it."""
-        raise NotImplementedError(f"objective {self.name!r} gives neither encode nor prepare")
+        raise NotImplementedError("gives neither encode nor prepare")
 
     def prepare(self, config: C, records: Sequence[Any], encoder: Encoder, base: ObjectiveBase) -> list[Any]:
         """`encode`'s rows, of which those that are too long are refused, cut or left out, as the run says."""

@@ -10,6 +10,7 @@ from adapterhub.data import Dataset
 from adapterhub.encoder import IGNORED, Encoder, Shortened
 from adapterhub.errors import DataError
 from adapterhub.objective import LossObjective
+from adapterhub.plugins import blamed_on
 from adapterhub.train.bare_base import BareBase
 from adapterhub.train.goal import Goal
 
@@ -23,11 +24,12 @@ class Side(NamedTuple):
 
     @classmethod
     def of(cls, goal: Goal, dataset: Dataset, encoder: Encoder, base: BaseModel) -> Self:
-        """Raises DataError as the objective, and when nothing of any row is learned."""
+        """Raises as the objective, DataError when nothing of any row is learned, and PluginError when it failed."""
         if not dataset.records:
             return cls([], {})
         own = replace(encoder, source=dataset.source, shortened=Shortened())
-        rows = goal.objective.prepare(goal.options, dataset.records, own, BareBase(base))
+        with blamed_on(goal.objective):
+            rows = goal.objective.prepare(goal.options, dataset.records, own, BareBase(base))
         given = len(rows)
         if isinstance(goal.objective, LossObjective):
             rows = [row for row in map(_first_unlearned, rows) if any(label != IGNORED for label in row["labels"])]

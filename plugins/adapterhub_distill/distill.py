@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from adapterhub import BaseModel, ConfigError, Store, learned_logits
+from adapterhub import ConfigError
 from adapterhub.objective import Encoder, LossObjective, ObjectiveBase, Run
 from adapterhub.records import Chat, Pair
 from adapterhub_distill.config import DistillConfig
@@ -15,6 +15,7 @@ from adapterhub_distill.vocabulary import vocabulary_differs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from adapterhub import BaseModel
     from adapterhub_distill.teacher import Head, Teacher
 
 
@@ -63,6 +64,7 @@ class Distill(LossObjective[DistillConfig]):
     def loss(self, config: DistillConfig, run: Run, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
         from torch.nn.functional import cross_entropy
 
+        from adapterhub import learned_logits
         from adapterhub_distill.divergence import summed_divergence
 
         self._model = None  # it was asked about both sides
@@ -86,6 +88,7 @@ class Distill(LossObjective[DistillConfig]):
     @contextmanager
     def _teacher(self, config: DistillConfig, encoder: Encoder, base: ObjectiveBase) -> Iterator[Teacher]:
         """Raises ConfigError for a teacher of another vocabulary, and as the store and `BaseModel.load`."""
+        from adapterhub import BaseModel, Store
         from adapterhub_distill.teacher import Teacher
 
         if config.teacher is None:
