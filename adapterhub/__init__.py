@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adapterhub.prompt_signature import prompt_features, read_signature, sign_prompts
     from adapterhub.store import Store
     from adapterhub.train.examples import collate
-    from adapterhub.train.response_loss import summed_loss
+    from adapterhub.train.response_loss import learned_logits, summed_loss
 
 __all__ = [
     "Adopted",
@@ -63,6 +63,7 @@ __all__ = [
     "check_pattern",
     "collate",
     "hookimpl",
+    "learned_logits",
     "match_pattern",
     "prompt_features",
     "read_signature",
@@ -82,6 +83,7 @@ _HOMES = {
     "Sampling": "adapterhub.engine",
     "Store": "adapterhub.store",
     "collate": "adapterhub.train.examples",
+    "learned_logits": "adapterhub.train.response_loss",
     "prompt_features": "adapterhub.prompt_signature",
     "read_signature": "adapterhub.prompt_signature",
     "sign_prompts": "adapterhub.prompt_signature",

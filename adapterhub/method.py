@@ -136,6 +136,8 @@ class Method(MethodTraining[C], ABC, Generic[C]):
     Config: type[C]
     served_on: frozenset[str] = EVERY_BASE
     """How a base may be held for the method to be served on it; fewer ways for mathematics that read its weights."""
+    trained_on: frozenset[str] = frozenset(("none", "nf4"))
+    """How a base may be held for the method to be trained beside it; no gradient passes an int8 one."""
     trained: ClassVar[bool] = True
     """`adapterhub train` takes it; else it only serves what was trained elsewhere, and `check_training` says why."""
     in_peft: ClassVar[bool] = False

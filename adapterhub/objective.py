@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from adapterhub.base_shape import BaseShape
 from adapterhub.config import Config
-from adapterhub.encoder import Encoder, Example, Row
+from adapterhub.encoder import IGNORED, Encoder, Example, Row, Turns
 from adapterhub.method import Method, MethodConfig
+from adapterhub.prompt_format import FormatKind
 from adapterhub.records import Record
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
 
 __all__ = [
+    "IGNORED",
     "Encoder",
     "Example",
     "Fitting",
@@ -40,6 +42,7 @@ __all__ = [
     "Record",
     "Row",
     "Run",
+    "Turns",
 ]
 
 
@@ -110,7 +113,10 @@ C = TypeVar("C", bound=ObjectiveConfig)
 
 
 class Objective(ABC, Generic[C]):
-    """One objective. Subclass, set the class attributes, and give `prepare` and `fitting`."""
+    """One objective. Subclass, set the class attributes, and give `prepare` and `fitting`.
+
+    Each run has a copy of its own: what `prepare` finds out may stay on it for the steps.
+    """
 
     name: ClassVar[str]
     """What users type: `--objective dpo`."""
@@ -118,6 +124,8 @@ class Objective(ABC, Generic[C]):
     """Its own options: `-O beta=0.1`."""
     records: ClassVar[tuple[type[Record], ...]]
     """The kinds of records it learns from."""
+    prompt_format: ClassVar[FormatKind | None] = None
+    """The format of the prompts that it trains, where there is one only."""
     summary: ClassVar[str]
     """What it does, in a line of the docs."""
 
@@ -127,6 +135,10 @@ class Objective(ABC, Generic[C]):
         Asked before the base is loaded; for the table of what goes with what, without `options` and `shape`.
         """
         return ""
+
+    def record(self, config: C) -> dict[str, Any]:
+        """What of its options goes into the adapter's record, once the run is over: no paths of this machine."""
+        return config.model_dump(mode="json")
 
     @abstractmethod
     def prepare(self, config: C, records: Sequence[Any], encoder: Encoder, base: ObjectiveBase) -> list[Any]:
@@ -141,14 +153,20 @@ class Objective(ABC, Generic[C]):
 
 
 class LossObjective(Objective[C]):
-    """A loss over tokens, on rows of token ids. Give `encode`; and `loss`, where it is not the cross entropy."""
+    """A loss over tokens, on rows of token ids. Give `encode`; and `loss`, where it is not the cross entropy.
 
-    @abstractmethod
+    One whose records are not a row each gives `prepare` in place of `encode`: a list of rows with
+    `input_ids` and `labels` at least, as in `Example`, none of them longer than `encoder.limit`.
+    """
+
     def encode(self, config: C, record: Any, encoder: Encoder) -> Example:
-        """The row of one record. Raises DataError naming it."""
+        """The row of one record, of any length. Raises DataError naming it."""
+        raise NotImplementedError("gives neither encode nor prepare")
 
     def prepare(self, config: C, records: Sequence[Any], encoder: Encoder, base: ObjectiveBase) -> list[Any]:
-        return [self.encode(config, record, encoder) for record in records]
+        """`encode`'s rows, of which those that are too long are refused, cut or left out, as the run says."""
+        encoded = ((self.encode(config, record, encoder), record.line) for record in records)
+        return [row for example, line in encoded for row in encoder.fitted([example], line)]
 
     def fitting(self, config: C, run: Run) -> Fitting:
         """Never called: the core makes the steps."""

@@ -7,7 +7,8 @@ default wherever the adapter is served, so that the ids of a prompt are the same
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import model_validator
 
@@ -75,28 +76,53 @@ class PromptFormat(Config):
             return list(tokenizer(prompt)["input_ids"])
         return self.encode_turns(tokenizer, [{"role": "user", "content": prompt}])
 
-    def encode_turns(self, tokenizer: PreTrainedTokenizerBase, turns: list[Turn]) -> list[int]:
+    def encode_turns(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        turns: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int]:
         """Token ids of a chat so far, up to where the next response begins; a system turn of its own stands.
 
         Raises InvalidInputError when this is no chat, or the base's template does not take these turns.
         """
+        return encode_rendered(tokenizer, self.render(tokenizer, turns, tools))
+
+    def render(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        turns: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        opens: bool = True,
+    ) -> str:
+        """A chat so far as the base's template writes it; with `opens`, up to where the next response begins.
+
+        Raises as `encode_turns`.
+        """
         if self.kind == "raw":
             raise InvalidInputError("chat: the prompt format is raw text, which has no turns", field="chat")
-        said = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+        said = [dict(turn) for turn in turns]
         if self.system_prompt is not None and said[0]["role"] != "system":
             said.insert(0, {"role": "system", "content": self.system_prompt})
         from jinja2 import TemplateError  # here, so that listings need not wait for it
 
+        known: Any = [dict(tool) for tool in tools] or None
         try:
-            text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:  # some templates refuse a system turn
+            text = tokenizer.apply_chat_template(said, tools=known, tokenize=False, add_generation_prompt=opens)
+        except (TemplateError, TypeError) as error:  # some refuse a system turn, or a turn without text
             raise InvalidInputError(f"prompt format: the base's chat template says: {error}", field="prompt") from None
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return str(text)
 
     def encode_response(self, tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
         """Token ids of a response with its closing token, as trained on."""
         ids = list(tokenizer(response, add_special_tokens=False)["input_ids"])
         return [*ids, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else ids
+
+
+def encode_rendered(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of what a chat template wrote, which has its special tokens already."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _template_sha256(tokenizer: PreTrainedTokenizerBase) -> str:

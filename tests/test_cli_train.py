@@ -58,6 +58,16 @@ def test_json_says_what_came_of_it(tiny_base: Path, data: Path) -> None:
     assert (report["steps"], report["validation_loss_before"] > 0) == (1, True)
 
 
+def test_rows_that_were_too_long_are_counted(tiny_base: Path, data: Path) -> None:
+    with data.open("a") as lines:
+        lines.write(json.dumps({"prompt": "9?", "completion": "9" * 99}) + "\n")
+    words = ("--max-steps", "1", "--max-length", "40", "--validation-share", "0")
+    assert "data.jsonl:9: " in run(data, tiny_base, *words).stderr
+    assert "too long: 1 rows cut off, 0 left out" in run(data, tiny_base, *words, "--overlong", "truncate").stderr
+    report = json.loads(run(data, tiny_base, *words, "--overlong", "drop", "--json").stdout)
+    assert (report["truncated"], report["dropped"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -100,12 +110,13 @@ def test_an_adapter_that_cannot_be_published_is_kept(
 HELP = """
 import sys
 from adapterhub.cli.main import cli
+command = cli.get_command(None, "train")
+assert "torch" not in sys.modules  # to list verbs and to read flags; the table at the help's end asks every plugin
 cli(["train", "--help"], standalone_mode=False)
-assert "torch" not in sys.modules
 """
 
 
-def test_help_names_every_setting_and_does_not_import_torch() -> None:
+def test_help_names_every_setting_and_the_verb_does_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in TrainConfig.model_fields.keys() - {"options", "objective_options", "quantization"}:

@@ -29,6 +29,7 @@ CONTRACT = (
     "prompt_router",
     "records",
     "data_format",
+    "chat_rows",
     "encoder",
     "objective",
     "metric",

@@ -28,7 +28,7 @@ def encode(
 ) -> list[Example]:
     """Prompts with their completions as training has them."""
     encoder = Encoder(tokenizer, prompt_format, dataset.source, max_length)
-    return [encoder.pair(pair) for pair in dataset.pairs]
+    return [row for pair in dataset.pairs for row in encoder.rows(pair)]
 
 
 def train_briefly(

@@ -82,6 +82,11 @@ class BaseModel:
             original=OriginalWeights(folder.path, shape, model.base_model_prefix),
         )
 
+    @staticmethod
+    def read_tokenizer(ref: str) -> PreTrainedTokenizerBase:
+        """The tokenizer of base `ref`, without reading a weight. Raises as `load`."""
+        return load_tokenizer(resolve_base(ref, weights=False).path)
+
 
 def read_base(ref: str) -> tuple[BaseFolder, BaseShape]:
     """Where base `ref` lies and its shape, without reading a weight. Raises as `BaseModel.load`."""

@@ -12,6 +12,7 @@ import click
 
 from adapterhub.cli.ending import DEBUG_VARIABLE, EXIT_CODES
 from adapterhub.cli.main import cli
+from adapterhub.cli.training_table import ON_A_PAGE
 from adapterhub.cli.verbs import GROUPS
 from adapterhub.settings import CONFIG_VARIABLE, Settings, variable
 
@@ -65,6 +66,7 @@ def example(command: click.Command) -> str:
 def reference() -> str:
     """The whole page."""
     root = click.Context(cli, info_name="adapterhub", terminal_width=WIDTH, **cli.context_settings)
+    root.meta[ON_A_PAGE] = True
     return "\n".join((TOP, *_verbs(root), f"{SETTINGS}{_settings()}", _exit_codes()))
 
 

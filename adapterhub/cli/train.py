@@ -14,6 +14,7 @@ import click
 from adapterhub.cli.config_flags import config_flags, given
 from adapterhub.cli.output import echo_json, echo_warning
 from adapterhub.cli.progress import step_progress
+from adapterhub.cli.training_table import WithTrainingTable
 from adapterhub.errors import AdapterHubError, ConfigError, RefError
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
@@ -26,7 +27,7 @@ adapterhub train --name team/orders --base smollm2-135m --data orders.jsonl -o r
 adapterhub train --name team/orders:4bit --base smollm2-135m --data orders.jsonl --method qlora --max-steps 200"""
 
 
-@click.command("train")
+@click.command("train", cls=WithTrainingTable)
 @click.option("--name", "ref", required=True, metavar="REF", help="Publish as [namespace/]name[:tag].")
 @config_flags(TrainConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -84,7 +85,7 @@ def _publish(folder: Path, ref: str) -> AdapterRef:
 
 
 def _report(published: AdapterRef, result: TrainResult, as_json: bool) -> None:
-    figures = {
+    figures: dict[str, Any] = {
         "steps": len(result.losses),
         "tokens": result.tokens,
         "seconds": round(result.seconds, 3),
@@ -92,10 +93,14 @@ def _report(published: AdapterRef, result: TrainResult, as_json: bool) -> None:
         "validation_loss_before": result.loss_before,
         "validation_loss_after": result.loss_after,
     }
+    record = result.adapter.provenance
+    figures |= {name: record.data.get(name, 0) if record else 0 for name in ("truncated", "dropped")}
     if as_json:
         echo_json({"ref": published.label, "digest": published.digest, **figures})
         return
     click.echo(f"{figures['steps']} steps, {result.tokens} tokens, {result.tokens_per_second:.0f} tokens/s", err=True)
+    if figures["truncated"] or figures["dropped"]:
+        click.echo(f"too long: {figures['truncated']} rows cut off, {figures['dropped']} left out", err=True)
     if result.loss_before is not None:
         click.echo(f"validation loss {result.loss_before:.4f} -> {result.loss_after:.4f}", err=True)
     click.echo(str(published))

@@ -9,6 +9,7 @@ from typing import Any
 from adapterhub.adapter import Adapter
 from adapterhub.errors import AdapterHubError, ConfigError, PluginError, UnsupportedAdapterError
 from adapterhub.method import Method
+from adapterhub.objective import Objective
 
 
 @contextmanager
@@ -21,11 +22,12 @@ def refusing(adapter: Adapter) -> Iterator[None]:
 
 
 @contextmanager
-def blamed_on(method: Method[Any]) -> Iterator[None]:
-    """Whatever a method raises becomes a PluginError that names it; errors of our tree pass."""
+def blamed_on(plugged: Method[Any] | Objective[Any]) -> Iterator[None]:
+    """Whatever a method or an objective raises becomes a PluginError that names it; errors of our tree pass."""
     try:
         yield
     except AdapterHubError:
         raise
     except Exception as error:
-        raise PluginError(f"method {method.name!r}: {type(error).__name__}: {error}") from error
+        kind = "method" if isinstance(plugged, Method) else "objective"
+        raise PluginError(f"{kind} {plugged.name!r}: {type(error).__name__}: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from adapterhub.config import Config
+from adapterhub.encoder import Overlong
 from adapterhub.prompt_format import FormatKind
 
 TrainQuantization = Literal["none", "nf4"]
@@ -51,7 +52,9 @@ class TrainConfig(Config):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     max_length: int = Field(default=512, ge=2)
-    """Most tokens of a prompt with its response; a longer example is refused with its line."""
+    """Most tokens of a prompt with its response."""
+    overlong: Overlong = "error"
+    """What becomes of a longer example: error (refused with its line), truncate (its end is cut off) or drop."""
     prompt_signature: bool = True
     """Record what the prompts look like, in 1024 small numbers, so that a router can tell such prompts."""
     seed: int = Field(default=0, ge=0, lt=2**32)

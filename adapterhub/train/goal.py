@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, NamedTuple, Self
 
 from adapterhub.data import Dataset, wrong_kinds
@@ -10,6 +11,7 @@ from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape
 from adapterhub.objective import LossObjective, Objective, ObjectiveConfig
 from adapterhub.plugins import load_objectives
+from adapterhub.prompt_format import FormatKind
 from adapterhub.train.choice import Choice
 
 
@@ -22,7 +24,7 @@ class Goal(NamedTuple):
     @classmethod
     def of(cls, name: str, options: Mapping[str, Any]) -> Self:
         """The objective of that name. Raises ConfigError listing the known ones, or naming a wrong option."""
-        objective = load_objectives().get(name)
+        objective = copy(load_objectives().get(name))
         return cls(objective, objective.Config.load(options, where=f"objective {name}"))
 
     @property
@@ -36,6 +38,15 @@ class Goal(NamedTuple):
         if reason := self.objective.refuses(self.options, choice.method, choice.options, shape):
             raise ConfigError(
                 f"objective {self.objective.name} with method {choice.method.name}: {reason}", field="objective"
+            )
+
+    def check_format(self, asked: FormatKind | None) -> None:
+        """Raises ConfigError when prompts of that format are not what the objective trains."""
+        only = self.objective.prompt_format
+        if asked is not None and only is not None and asked != only:
+            raise ConfigError(
+                f"prompt_format: objective {self.objective.name} trains {only} prompts, not {asked} ones",
+                field="prompt_format",
             )
 
     def check_data(self, dataset: Dataset) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 import torch
@@ -15,12 +15,12 @@ from adapterhub.encoder import Encoder
 from adapterhub.errors import ConfigError
 from adapterhub.method import Method, MethodConfig, Plan
 from adapterhub.preset import TrainPreset
-from adapterhub.prompt_format import PromptFormat
+from adapterhub.prompt_format import FormatKind, PromptFormat
 from adapterhub.prompt_signature import sign_prompts
-from adapterhub.train.bare_base import BareBase
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.goal import Goal
+from adapterhub.train.side import Side
 
 TRAINABLE = get_args(TrainQuantization)
 """Quantizations a gradient can pass."""
@@ -72,6 +72,7 @@ class TrainJob:
         options = method.scheduled(options, _steps(config, len(train.records)))
         shape = read_base(config.base)[1] if base is None else base.shape
         goal.check(choice, shape)
+        goal.check_format(config.prompt_format)
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
         quantization = _quantization(config, preset) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
@@ -79,13 +80,17 @@ class TrainJob:
         if base is None:
             base = BaseModel.load(config.base, quantization=quantization)
         room = shape.max_positions - plan.virtual_tokens
-        encoder = Encoder(base.tokenizer, _prompt_format(config, base), train.source, config.max_length, room)
-        sides = [
-            goal.objective.prepare(goal.options, side.records, replace(encoder, source=side.source), BareBase(base))
-            if side.records
-            else []
-            for side in (train, held_out)
-        ]
+        encoder = Encoder(
+            base.tokenizer,
+            _prompt_format(config, base, goal),
+            train.source,
+            config.max_length,
+            room,
+            plan.virtual_tokens,
+            config.overlong,
+        )
+        sides = [Side.of(goal, dataset, encoder, base) for dataset in (train, held_out)]
+        options = method.scheduled(choice.options, _steps(config, len(sides[0].rows)))  # rows, which may be packed
         return cls(
             config=config,
             preset=preset,
@@ -95,9 +100,9 @@ class TrainJob:
             base=base,
             goal=goal,
             encoder=encoder,
-            train=sides[0],
-            held_out=sides[1],
-            data=_record(train, held_out),
+            train=sides[0].rows,
+            held_out=sides[1].rows,
+            data=_record(train, held_out) | sides[0].shortened,
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",
@@ -143,9 +148,10 @@ def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:
     return record
 
 
-def _prompt_format(config: TrainConfig, base: BaseModel) -> PromptFormat:
-    """As asked; by default a chat where the base has a template."""
-    kind = config.prompt_format or ("chat" if base.tokenizer.chat_template else "raw")
+def _prompt_format(config: TrainConfig, base: BaseModel, goal: Goal) -> PromptFormat:
+    """As asked, or the only one that the objective trains; by default a chat where the base has a template."""
+    default: FormatKind = "chat" if base.tokenizer.chat_template else "raw"
+    kind = config.prompt_format or goal.objective.prompt_format or default
     return PromptFormat.of(base.tokenizer, kind, config.system_prompt)
 
 

@@ -76,7 +76,7 @@ def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, fig
 def _provenance(job: TrainJob, figures: Figures) -> Provenance:
     settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
     preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
-    chosen = job.goal.options.model_dump(mode="json")
+    chosen = job.goal.objective.record(job.goal.options)
     goal = {"objective_options": chosen} if chosen else {}
     return Provenance(
         method=job.method.name,

@@ -37,6 +37,7 @@ class Bridged(Method["PeftOptions"]):
     ) -> None:
         """`needs_bias`: what it adds is merged into the modules' biases."""
         self.served_on = served_on
+        self.trained_on = type(self).trained_on & served_on
         self._needs_bias = needs_bias
         self._weight: WeightUse = weight
         self.name = peft_type.lower()  # type: ignore[misc]

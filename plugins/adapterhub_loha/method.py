@@ -61,6 +61,7 @@ class LoHa(Method[LoHaConfig]):
     peft_type = "LOHA"
     Config = LoHaConfig
     in_peft = True
+    trained_on = frozenset(("none",))
 
     def sites(self, config: LoHaConfig, shape: BaseShape) -> list[Site]:
         sites = []

@@ -73,6 +73,7 @@ class LoKr(Method[LoKrConfig]):
     peft_type = "LOKR"
     Config = LoKrConfig
     in_peft = True
+    trained_on = frozenset(("none",))
 
     def sites(self, config: LoKrConfig, shape: BaseShape) -> list[Site]:
         return [

@@ -1,0 +1,88 @@
+"""What goes with what: objectives, methods and the bases they are trained on, as the plugins say it.
+
+`python -m adapterhub.train.table` prints it as docs/objectives.md has it.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from adapterhub.method import Method
+from adapterhub.objective import Objective
+from adapterhub.plugins import Methods, installed_methods, load_objectives
+
+WIDTH = 100
+
+
+class Trainable(NamedTuple):
+    """How a method, or a preset, can be trained."""
+
+    name: str
+    held: tuple[str, ...]
+    """How the base may be held."""
+    refused: Mapping[str, str]
+    """Why, by the name of the objective that it is not trained to."""
+
+
+def trainables(methods: Methods, objectives: Iterable[Objective[Any]]) -> list[Trainable]:
+    """Every method and preset that trains, by name."""
+    listed = list(objectives)
+    names = [*(name for name, method in methods.by_name.items() if method.trained), *methods.presets]
+    found = []
+    for name in sorted(names):
+        preset = methods.for_training(name)
+        method = methods.get(preset.method)
+        held = method.trained_on if preset.quantization is None else {preset.quantization}
+        found.append(Trainable(name, tuple(sorted(held, key=_floating_first)), _refused(method, listed)))
+    return found
+
+
+def table(width: int = WIDTH) -> str:
+    """The table in lines of so many characters: methods that are trained alike in a row, and why some are not."""
+    objectives = sorted(load_objectives().by_name.values(), key=lambda objective: objective.name)
+    found = trainables(installed_methods(), objectives)
+    names = [objective.name for objective in objectives]
+    rows: dict[tuple[str, tuple[bool, ...]], list[str]] = {}
+    for each in found:
+        marks = tuple(name not in each.refused for name in names)
+        rows.setdefault((", ".join(each.held), marks), []).append(each.name)
+    widths = [max(3, len(name)) for name in names]
+    lines = [_line("base held as", map(str.ljust, names, widths), "methods")]
+    for (held, marks), methods in rows.items():
+        cells = [("yes" if mark else "no").ljust(width) for mark, width in zip(marks, widths, strict=True)]
+        start = _line(held, cells, "")
+        lines += textwrap.wrap(", ".join(methods), width, initial_indent=start, subsequent_indent=" " * len(start))
+    return "\n".join((*lines, *_reasons(found, width)))
+
+
+def _refused(method: Method[Any], objectives: Iterable[Objective[Any]]) -> dict[str, str]:
+    """Asked with each objective's defaults; an option that must be given is not looked at by what asks no options."""
+    reasons = {each.name: each.refuses(each.Config.model_construct(), method, None, None) for each in objectives}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _line(held: str, cells: Iterable[str], methods: str) -> str:
+    return f"{'  '.join((held.ljust(12), *cells))}  {methods}"
+
+
+def _reasons(found: Iterable[Trainable], width: int) -> list[str]:
+    of: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        for objective, reason in each.refused.items():
+            of.setdefault((objective, reason), []).append(each.name)
+    lines = []
+    for (objective, reason), names in sorted(of.items()):
+        text = f"no {objective} of {', '.join(names)}: {reason}"
+        lines += textwrap.wrap(text, width, subsequent_indent="  ")
+    return lines
+
+
+def _floating_first(held: str) -> bool:
+    return held != "none"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

@@ -1,0 +1,13 @@
+"""Distillation: give responses as a teacher would, token by token."""
+
+from collections.abc import Callable
+from typing import Any
+
+from adapterhub import hookimpl
+from adapterhub.objective import Objective
+from adapterhub_distill.distill import Distill
+
+
+@hookimpl
+def register_objectives(register: Callable[[Objective[Any]], None]) -> None:
+    register(Distill())
