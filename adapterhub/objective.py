@@ -118,6 +118,10 @@ class Objective(ABC, Generic[C]):
     """Its own options: `-O beta=0.1`."""
     records: ClassVar[tuple[type[Record], ...]]
     """The kinds of records it learns from."""
+    measure: ClassVar[str] = "eval_loss"
+    """What of the trainer's validation chooses the best adapter."""
+    greater_is_better: ClassVar[bool] = False
+    """Whether a higher `measure` is better."""
     summary: ClassVar[str]
     """What it does, in a line of the docs."""
 
