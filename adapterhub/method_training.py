@@ -47,9 +47,7 @@ C = TypeVar("C")
 class MethodTraining(Generic[C]):
     """The part of `Method` that is called while it trains."""
 
-    training_defaults: TrainDefaults = TrainDefaults(
-        learning_rate=1e-3, source="adapterhub, for a method that brings no defaults of its own"
-    )
+    training_defaults: TrainDefaults = TrainDefaults(learning_rate=1e-3, source="adapterhub's own")
     """What a run takes for the settings that neither the user nor a preset gives."""
 
     def scheduled(self, config: C, steps: int) -> C:

@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 
 from adapterhub.adapter import TENSORS_FILE
 from adapterhub.base import BaseModel
-from adapterhub.errors import ConfigError, ConflictError
 from adapterhub.testing import save_tiny_llama
 from adapterhub.train import TrainConfig, TrainResult, train
-from adapterhub.train.result import Event, RunStopped, TrainEnd
+from adapterhub.train.result import Event, RunStopped
 from adapterhub.train.run_folder import RunFolder
 
 METHODS: dict[str, tuple[str, dict[str, Any], float]] = {

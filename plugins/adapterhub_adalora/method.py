@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub import BaseShape, ConfigError, LowRank, Method, Param, Params, Site
+from adapterhub import BaseShape, ConfigError, LowRank, Method, Param, Params, Site, TrainDefaults
 from adapterhub.method import BaseWeights
 from adapterhub_adalora.config import AdaLoraConfig
 
@@ -37,6 +37,10 @@ class AdaLora(Method[AdaLoraConfig]):
     peft_type = "ADALORA"
     Config = AdaLoraConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        source="Zhang et al. 2023, who use 5e-4 to 2e-3",
+    )
 
     def sites(self, config: AdaLoraConfig, shape: BaseShape) -> list[Site]:
         targets = config.targets(shape)
