@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,42 @@ def test_a_disk_that_takes_no_checkpoint_ends_the_run_and_leaves_the_one_before(
     assert checkpoints(place) == ["best.safetensors", "checkpoint-2", "checkpoint-4"]
     assert not (place / "adapter").exists()
     assert run_in(place, base, data, resume=True).losses == whole.losses
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from adapterhub.base import BaseModel
+from adapterhub.errors import AdapterHubError
+from run_cases import run_in
+base = BaseModel.load(sys.argv[1], quantization="none", device="cpu")
+for limit in map(int, sys.argv[4:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        run_in(Path(sys.argv[2]), base, Path(sys.argv[3]), resume=(Path(sys.argv[2]) / "run.json").exists())
+    except AdapterHubError as error:
+        print(error.exit_code, error)
+"""
+
+
+def test_whatever_file_the_disk_does_not_take_it_is_told_and_nothing_half_written_stays(
+    tiny_base: Path, data: Path, tmp_path: Path
+) -> None:
+    """Of torch's files, of safetensors', and of the log."""
+    place = tmp_path / "run"
+    limits = ("500", "30000", "60000")  # run.json, the adapter, and the state of the optimizer are larger
+    command = [sys.executable, "-c", LIMITED, str(tiny_base), str(place), str(data), *limits]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert len(told) == len(limits), done.stdout
+    assert all(line.startswith(f"6 {tmp_path}") and "could not be written: " in line for line in told), done.stdout
+    assert not (place / "adapter").exists()
+    names = [path.name for path in place.rglob("*") if path.name.startswith(".")]
+    assert names == [".lock"]
+    assert not list(place.glob("checkpoints/checkpoint-*"))
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors.torch import save_file
 from transformers import Trainer
 
-from adapterhub.train.adapter_state import adapter_state, load_state, restore_adapter_state, save_state
+from adapterhub.train.adapter_state import adapter_state, load_state, restore_adapter_state
 from adapterhub.train.checkpoint_folder import Checkpoint, CheckpointFolder
 from adapterhub.train.course import Course
 from adapterhub.train.job import TrainJob
@@ -47,7 +48,8 @@ class Checkpoints(Base):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
-        save_state(folder / ADAPTER, adapter_state(self.job, self.model), "a checkpoint")
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(adapter_state(self.job, self.model), folder / ADAPTER)
         (folder / COURSE).write_text(json.dumps(self.course.as_json()))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
