@@ -17,6 +17,7 @@ from adapterhub.prompt_router import Candidate, Pick, PickPrompt, PromptRouter
 from adapterhub.quiet import silence_missing_kernel
 from adapterhub.select import Names, by_pattern, select_modules
 from adapterhub.target_config import RankConfig, TargetConfig
+from adapterhub.training_defaults import TrainDefaults
 from adapterhub.unserved import Unserved
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "Site",
     "Store",
     "TargetConfig",
+    "TrainDefaults",
     "TrainPreset",
     "Unserved",
     "UnsupportedAdapterError",

@@ -1,13 +1,16 @@
 """What a method may do about its training, beside its mathematics.
 
 Each function has a default, which most methods keep. In the order of a run: `scheduled` before the
-base is loaded, `attach`, then for every step `extra_loss` and `stepped`; `saves_difference` decides
-what is saved.
+base is loaded, `attach`, then for every step `extra_loss` and `stepped`; `training_state` goes into
+every checkpoint, `complete_from` says which may be published, `saves_difference` what is saved.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from adapterhub.training_defaults import TrainDefaults
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -44,6 +47,9 @@ C = TypeVar("C")
 class MethodTraining(Generic[C]):
     """The part of `Method` that is called while it trains."""
 
+    training_defaults: TrainDefaults = TrainDefaults(learning_rate=1e-3, source="adapterhub's own")
+    """What a run takes for the settings that neither the user nor a preset gives."""
+
     def scheduled(self, config: C, steps: int) -> C:
         """The options of a run of so many optimizer steps, where some follow from their number.
 
@@ -77,3 +83,21 @@ class MethodTraining(Generic[C]):
 
     def stepped(self, config: C, model: PeftModel, step: int) -> None:
         """Called after optimizer step `step`, counted from 1, while its gradients are still there."""
+
+    def training_state(self, config: C, model: PeftModel) -> Mapping[str, Tensor]:
+        """What a run needs to go on beside the trainable tensors, by names of the method's own.
+
+        The core keeps the trainable tensors, the optimizer, the schedule and the random generators
+        themselves; of the rest, whatever later steps depend on, such as running means.
+        """
+        return {}
+
+    def restore_training_state(self, config: C, model: PeftModel, state: Mapping[str, Tensor]) -> None:
+        """Put back what `training_state` gave, on the CPU now, once the trainable tensors are back."""
+
+    def complete_from(self, config: C) -> int:
+        """The first optimizer step after which the adapter is what its options say.
+
+        A validation before it chooses no adapter to publish, and does not stop the run.
+        """
+        return 0

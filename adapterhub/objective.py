@@ -126,6 +126,10 @@ class Objective(ABC, Generic[C]):
     """The kinds of records it learns from."""
     prompt_format: ClassVar[FormatKind | None] = None
     """The format of the prompts that it trains, where there is one only."""
+    measure: ClassVar[str] = "eval_loss"
+    """What of the trainer's validation chooses the best adapter."""
+    greater_is_better: ClassVar[bool] = False
+    """Whether a higher `measure` is better."""
     summary: ClassVar[str]
     """What it does, in a line of the docs."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from adapterhub.training_defaults import TrainDefaults
+
 
 @dataclass(frozen=True)
 class TrainPreset:
@@ -23,3 +25,5 @@ class TrainPreset:
     """Compute a layer's activations again in the backward pass, in place of keeping them."""
     cuda_optimizer: str | None = None
     """The Trainer's name of an optimizer to use where the base is on a CUDA device."""
+    training_defaults: TrainDefaults | None = None
+    """In place of the method's."""

@@ -51,6 +51,8 @@ class Settings(Config):
     """The folder of the store. [default: `store` in the user's data folder]"""
     cache: Folder = Field(default_factory=lambda: platformdirs.user_cache_path("adapterhub"))
     """The folder for what can be made again. [default: the user's cache folder]"""
+    runs: Folder = Field(default_factory=lambda: platformdirs.user_data_path("adapterhub") / "runs")
+    """The folder for what training runs leave: checkpoints and logs. [default: `runs` in the user's data folder]"""
     plugins: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = None
     """The only plugins to use. [default: all that are installed]"""
     address: str = DEFAULT_ADDRESS

@@ -46,6 +46,7 @@ def _own_store_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for name in [name for name in os.environ if name.startswith(PREFIX) and name != kept]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("ADAPTERHUB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
 
 

@@ -81,6 +81,10 @@ def test_rows_that_were_too_long_are_counted(tiny_base: Path, data: Path) -> Non
         (("--data", "nowhere.jsonl"), 2, "nowhere.jsonl: no such file"),
         (("--name", "../up"), 2, "'../up' is not an adapter reference"),
         (("--base", "no/such/base"), 3, "no/such/base"),
+        (("--schedule", "steep"), 2, "--schedule: Input should be 'linear', 'cosine', "),
+        (("--resume",), 3, "numbers@v1: no run to resume"),
+        (("--resume", "--restart"), 2, "--resume and --restart exclude each other"),
+        (("--config", "no.toml"), 2, "no.toml: no such file"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_names_it(
@@ -101,7 +105,7 @@ def test_an_adapter_that_cannot_be_published_is_kept(
     (tmp_path / "a-file").touch()
     monkeypatch.setenv("ADAPTERHUB_STORE", str(tmp_path / "a-file" / "store"))
     done = run(data, tiny_base, "--max-steps", "1")
-    (kept,) = (tmp_path / "scratch").iterdir()
+    kept = tmp_path / "runs" / "team/numbers@v1" / "adapter"
     assert done.exit_code == 1
     assert f"the trained adapter was not published; it is in {kept}" in done.stderr
     assert (kept / "adapter_model.safetensors").is_file()

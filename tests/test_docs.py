@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapterhub import hookspecs
-from adapterhub.plugins import COMMANDS_GROUP, GROUP, ROUTERS_GROUP, VARIABLE
+from adapterhub.method_training import MethodTraining
+from adapterhub.plugins import COMMANDS_GROUP, GROUP, ROUTERS_GROUP, VARIABLE, installed_methods
 
 ROOT = Path(__file__).parent.parent
 PAGES = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
@@ -50,3 +51,18 @@ def test_every_owner_in_the_engines_table_exists() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "adapterhub" / "engine").glob("*.py"))
     assert len(rows) == 9
     assert [name for name in rows if f"class {name}" not in sources] == []
+
+
+def test_the_defaults_of_every_method_are_in_the_docs_as_they_are() -> None:
+    methods = installed_methods()
+    own = {name: method.training_defaults for name, method in methods.by_name.items()}
+    own |= {name: preset.training_defaults for name, preset in methods.presets.items() if preset.training_defaults}
+    rows = [
+        f"| `{name}` | {each.learning_rate:g} | {each.epochs:g} | {each.schedule} | {each.warmup:g} | "
+        f"{each.max_grad_norm:g} | {each.source} |"
+        for name, each in own.items()
+        if each != MethodTraining.training_defaults
+    ]
+    found = [line for line in PAGES["training.md"].splitlines() if line.startswith("| `")]
+    assert sorted(found) == sorted(rows)
+    assert "a learning rate of 1e-3, which is adapterhub's own" in PAGES["training.md"].replace("\n", " ")

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 CONTRACT = (
     "op",
+    "training_defaults",
     "preset",
     "unserved",
     "adopted",

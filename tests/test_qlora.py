@@ -51,8 +51,9 @@ def test_its_adapter_is_served_as_lora(quantization: Any, base: BaseModel, folde
 
 
 def test_checkpoints_change_no_number(base: BaseModel, tmp_path: Path) -> None:
-    kept = train_briefly(base, "lora", tmp_path / "lora", rate=1e-2, max_steps=4)
-    checkpointed = train_briefly(base, "qlora", tmp_path / "qlora", rate=1e-2, max_steps=4)
+    steps: dict[str, Any] = {"max_steps": 4, "schedule": "linear", "warmup": 0.1, "max_grad_norm": 1}
+    kept = train_briefly(base, "lora", tmp_path / "lora", rate=1e-2, **steps)
+    checkpointed = train_briefly(base, "qlora", tmp_path / "qlora", rate=1e-2, **steps)
     assert checkpointed.losses == pytest.approx(kept.losses, abs=1e-6)
     for key, tensor in checkpointed.adapter.read_tensors().items():
         torch.testing.assert_close(tensor, kept.adapter.read_tensors()[key], atol=1e-6, rtol=1e-4)

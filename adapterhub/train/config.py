@@ -10,6 +10,7 @@ from pydantic import Field
 from adapterhub.config import Config
 from adapterhub.encoder import Overlong
 from adapterhub.prompt_format import FormatKind
+from adapterhub.training_defaults import Schedule
 
 TrainQuantization = Literal["none", "nf4"]
 
@@ -41,16 +42,35 @@ class TrainConfig(Config):
     """raw or chat. By default chat where the base has a chat template."""
     system_prompt: str | None = None
     """The system turn of a chat; the template's own when absent."""
-    epochs: float = Field(default=3.0, gt=0)
-    """Passes over the training examples."""
+
+    # How the steps are made; where nothing is given, as the preset or the method says (`TrainDefaults`).
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training examples. [default: the method's, mostly 3]"""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many optimizer steps, whatever `epochs` says."""
     batch_size: int = Field(default=8, ge=1)
-    """Examples in one optimizer step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """The highest learning rate; it falls linearly to zero after the warmup."""
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
+    """Examples computed at once."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches in one optimizer step; the loss is a mean over all of them."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """The highest learning rate. [default: the method's]"""
+    schedule: Schedule | None = None
+    """How the learning rate falls after the warmup. [default: the method's, mostly linear, to zero]"""
+    warmup: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises. [default: the method's, mostly 0.1]"""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """Of AdamW. [default: the method's, mostly 0]"""
+    max_grad_norm: float | None = Field(default=None, ge=0)
+    """Scale gradients down to this norm; 0 does not. [default: the method's, mostly 1]"""
+    gradient_checkpointing: bool = False
+    """Compute a layer's activations again in the backward pass in place of keeping them; qlora always does."""
+    validate_every: int | None = Field(default=None, ge=0)
+    """Optimizer steps from one validation to the next; 0 validates at the end only. [default: once an epoch]"""
+    patience: int = Field(default=3, ge=0)
+    """Stop after this many validations in a row that were no better than the best; 0 never does."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimizer steps from one checkpoint to the next. [default: once an epoch, at least every 200]"""
+
     max_length: int = Field(default=512, ge=2)
     """Most tokens of a prompt with its response."""
     overlong: Overlong = "error"

@@ -19,6 +19,7 @@ from adapterhub.prompt_format import FormatKind, PromptFormat
 from adapterhub.prompt_signature import sign_prompts
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
+from adapterhub.train.defaults import with_defaults
 from adapterhub.train.goal import Goal
 from adapterhub.train.side import Side
 
@@ -33,6 +34,7 @@ class TrainJob:
     """Settings, method, base and examples of one run."""
 
     config: TrainConfig
+    """With the method's defaults where nothing was given."""
     preset: TrainPreset
     """The one that `config.method` names, or the bare method of that name."""
     method: Method[Any]
@@ -62,6 +64,7 @@ class TrainJob:
         """
         choice = Choice.of(config.method, config.options)
         preset, method, options = choice
+        config = with_defaults(config, choice)
         goal = Goal.of(config.objective, config.objective_options)
         train, held_out, warnings = _read_sides(config)
         for side in (train, held_out):
@@ -74,6 +77,7 @@ class TrainJob:
         goal.check(choice, shape)
         goal.check_format(config.prompt_format)
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
+        _check_checkpointing(config, method, plan)
         quantization = _quantization(config, preset) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
         method.check_training(options, shape, quantization)
@@ -113,6 +117,12 @@ class TrainJob:
     def prompt_format(self) -> PromptFormat:
         return self.encoder.prompt_format
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What must be the same when the run is resumed: digests of the data and of the base."""
+        validation = str(self.data.get("validation_sha256", ""))
+        return {"data": str(self.data["sha256"]), "validation": validation, "base": self.base.record.digest}
+
     def targets(self) -> list[str]:
         """The modules that the adapter acts on."""
         return [site.module for site in self.plan.sites if site.module]
@@ -132,7 +142,19 @@ def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset, tuple[str, ...]]
 
 def _steps(config: TrainConfig, examples: int) -> int:
     """Optimizer steps of the run, as the Trainer counts them."""
-    return config.max_steps or math.ceil(config.epochs * math.ceil(examples / config.batch_size))
+    assert config.epochs is not None, "a method's default stands in for what was not given"
+    batches = math.ceil(examples / config.batch_size)
+    return config.max_steps or math.ceil(config.epochs * math.ceil(batches / config.accumulate))
+
+
+def _check_checkpointing(config: TrainConfig, method: Method[Any], plan: Plan) -> None:
+    """Raises ConfigError where keys and values that the adapter puts in front would be lost on the second pass."""
+    if config.gradient_checkpointing and any(site.kind == "kv" for site in plan.sites):
+        raise ConfigError(
+            f"gradient_checkpointing: not with method {method.name}, whose keys and values in front of every layer's "
+            "cache are not there when activations are computed again; leave it out",
+            field="gradient_checkpointing",
+        )
 
 
 def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:

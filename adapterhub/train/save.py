@@ -39,6 +39,8 @@ class Figures(NamedTuple):
     """What was measured of a run, for the record."""
 
     steps: int
+    best_step: int | None
+    """After which of them the adapter was as it is saved; None where validation did not choose."""
     evaluations: dict[str, float]
     forgetting: dict[str, float]
 
@@ -78,6 +80,7 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
     preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
     chosen = job.goal.objective.record(job.goal.options)
     goal = {"objective_options": chosen} if chosen else {}
+    best = {} if figures.best_step is None else {"best_step": figures.best_step}
     return Provenance(
         method=job.method.name,
         base=job.base.record,
@@ -85,7 +88,7 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
         prompt_format=job.prompt_format,
         prompt_signature=job.prompt_signature,
         data=job.data | {"general_text": general_text_digest()},
-        training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **preset, **settings},
+        training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **best, **preset, **settings},
         seeds={"training": job.config.seed},
         evaluations=figures.evaluations,
         forgetting=figures.forgetting,

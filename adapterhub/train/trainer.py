@@ -8,21 +8,30 @@ from typing import Any
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from adapterhub.objective import Fitting, LossObjective
+from adapterhub.train.checkpoint_folder import CheckpointFolder
+from adapterhub.train.checkpoints import Checkpoints
+from adapterhub.train.config import TrainConfig
+from adapterhub.train.course import Course
+from adapterhub.train.epoch_order import EpochOrder
 from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import LossTrainer
 from adapterhub.train.method_steps import MethodStep, MethodSteps
 
 
-def make_trainer(learning: Learning, folder: str, callbacks: Sequence[TrainerCallback]) -> Trainer:
-    """A trainer of the adapter on `learning.model`, ready for its first step; `folder` takes its checkpoints.
+def make_trainer(
+    learning: Learning, course: Course, checkpoints: CheckpointFolder, callbacks: Sequence[TrainerCallback]
+) -> Trainer:
+    """A trainer of the adapter on `learning.model`, ready for its first step or to go on from a checkpoint.
 
     Raises as the objective's `fitting`.
     """
     job = learning.job
     fitting = _fitting(learning)
-    settings = _settings(job, folder) | dict(fitting.settings)
-    made: Any = type(f"Run{fitting.trainer.__name__}", (MethodSteps, fitting.trainer), {"job": job})
+    settings = _settings(job, str(checkpoints.folder)) | dict(fitting.settings)
+    parts = (Checkpoints, EpochOrder, MethodSteps, fitting.trainer)
+    shared = {"job": job, "course": course, "checkpoints": checkpoints}
+    made: Any = type(f"Run{fitting.trainer.__name__}", parts, shared)
     trainer: Trainer = made(
         model=learning.model,
         args=fitting.arguments(**settings),
@@ -55,8 +64,12 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "max_steps": config.max_steps or -1,
         "per_device_train_batch_size": config.batch_size,
         "per_device_eval_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulate,
         "learning_rate": config.learning_rate,
+        "lr_scheduler_type": _schedule(config),
         "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
         "seed": config.seed,
         "include_num_input_tokens_seen": "non_padding",
         "use_cpu": job.base.device.type == "cpu",
@@ -66,8 +79,13 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "remove_unused_columns": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",
+        "save_strategy": "no",  # `RunControl` decides, and on validation too
         "report_to": "none",
         "disable_tqdm": True,
         **chosen,
     }
+
+
+def _schedule(config: TrainConfig) -> str:
+    """As transformers calls it, whose constant schedule would pass over the warmup."""
+    return "constant_with_warmup" if config.schedule == "constant" and config.warmup else str(config.schedule)

@@ -14,9 +14,10 @@ What is not covered, and refused by name: embeddings, trained biases, modules sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub import BaseShape, ConfigError, LowRank, Method, Param, Params, Site
+from adapterhub import BaseShape, ConfigError, LowRank, Method, Param, Params, Site, TrainDefaults
 from adapterhub.method import BaseWeights
 from adapterhub_adalora.config import AdaLoraConfig
 
@@ -36,6 +37,10 @@ class AdaLora(Method[AdaLoraConfig]):
     peft_type = "ADALORA"
     Config = AdaLoraConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        source="Zhang et al. 2023, who use 5e-4 to 2e-3",
+    )
 
     def sites(self, config: AdaLoraConfig, shape: BaseShape) -> list[Site]:
         targets = config.targets(shape)
@@ -73,6 +78,21 @@ class AdaLora(Method[AdaLoraConfig]):
         """Score the ranks by this step's gradients, and take away those with the lowest scores."""
         tuner: Any = model.base_model
         tuner.update_and_allocate(step)
+
+    def training_state(self, config: AdaLoraConfig, model: PeftModel) -> Mapping[str, Tensor]:
+        """How important each value was in the steps so far, and which ranks are left."""
+        from adapterhub_adalora.allocation import allocation
+
+        return allocation(model)
+
+    def restore_training_state(self, config: AdaLoraConfig, model: PeftModel, state: Mapping[str, Tensor]) -> None:
+        from adapterhub_adalora.allocation import restore_allocation
+
+        restore_allocation(model, state)
+
+    def complete_from(self, config: AdaLoraConfig) -> int:
+        """Once the ranks have fallen to `target_r`."""
+        return (config.total_step or 0) - (config.tfinal or 0)
 
     def bind(self, config: AdaLoraConfig, site: Site, p: Params, base: BaseWeights) -> Params:
         return {"A": p["lora_A"] * p["lora_E"], "B": p["lora_B"] * config.scaling}

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from adapterhub import Adopted, BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site
+from adapterhub import Adopted, BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site, TrainDefaults
 from adapterhub_bottleneck import adapters_library
 
 Activation = Literal["gelu", "gelu_new", "leakyrelu", "mish", "relu", "sigmoid", "silu", "swish", "tanh"]
@@ -68,6 +68,11 @@ class Bottleneck(Method[BottleneckConfig]):
     name = "bottleneck"
     peft_type = "BOTTLENECK"
     Config = BottleneckConfig
+    training_defaults = TrainDefaults(
+        learning_rate=0.0001,
+        epochs=10.0,
+        source="the adapters library's guide to training, which makes 10 epochs",
+    )
 
     def sites(self, config: BottleneckConfig, shape: BaseShape) -> list[Site]:
         _check_layers(config, shape)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from adapterhub import BaseShape, ConfigError, Method, Op, Params, Site
+from adapterhub import BaseShape, ConfigError, Method, Op, Params, Site, TrainDefaults
 from adapterhub.method import EVERY_BASE, BaseWeights
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ class Bridged(Method["PeftOptions"]):
         *,
         weight: WeightUse = "own",
         needs_bias: bool = False,
+        learning_rate: float | None = None,
     ) -> None:
-        """`needs_bias`: what it adds is merged into the modules' biases."""
+        """`needs_bias`: what it adds is merged into the modules' biases. `learning_rate`: of PEFT's comparison."""
+        if learning_rate is not None:
+            self.training_defaults = TrainDefaults(learning_rate, source="PEFT's method comparison")
         self.served_on = served_on
         self.trained_on = type(self).trained_on & served_on
         self._needs_bias = needs_bias

@@ -22,6 +22,7 @@ from adapterhub import (
     Param,
     Params,
     Site,
+    TrainDefaults,
     check_pattern,
     match_pattern,
     select_modules,
@@ -74,6 +75,10 @@ class IA3(Method[IA3Config]):
     peft_type = "IA3"
     Config = IA3Config
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.008,
+        source="PEFT's guide to IA3",
+    )
 
     def sites(self, config: IA3Config, shape: BaseShape) -> list[Site]:
         targets = select_modules(config.target_modules, shape, field_name="target_modules")

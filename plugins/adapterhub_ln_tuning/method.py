@@ -23,6 +23,7 @@ from adapterhub import (
     Param,
     Params,
     Site,
+    TrainDefaults,
     check_pattern,
     select_modules,
 )
@@ -67,6 +68,10 @@ class LNTuning(Method[LNTuningConfig]):
     peft_type = "LN_TUNING"
     Config = LNTuningConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        source="adapterhub's own",
+    )
 
     def sites(self, config: LNTuningConfig, shape: BaseShape) -> list[Site]:
         names = select_modules(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from adapterhub import BaseShape, ConfigError, Method, Param, Params, RankConfig, Site, by_pattern
+from adapterhub import BaseShape, ConfigError, Method, Param, Params, RankConfig, Site, TrainDefaults, by_pattern
 from adapterhub.method import BaseWeights, ModuleKind
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ class LoHa(Method[LoHaConfig]):
     Config = LoHaConfig
     in_peft = True
     trained_on = frozenset(("none",))
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        source="adapterhub's own",
+    )
 
     def sites(self, config: LoHaConfig, shape: BaseShape) -> list[Site]:
         sites = []

@@ -30,6 +30,7 @@ from adapterhub import (
     Params,
     RankConfig,
     Site,
+    TrainDefaults,
     by_pattern,
 )
 from adapterhub.method import BaseWeights, ModuleKind
@@ -74,6 +75,10 @@ class LoKr(Method[LoKrConfig]):
     Config = LoKrConfig
     in_peft = True
     trained_on = frozenset(("none",))
+    training_defaults = TrainDefaults(
+        learning_rate=0.003,
+        source="PEFT's method comparison, with factor 4",
+    )
 
     def sites(self, config: LoKrConfig, shape: BaseShape) -> list[Site]:
         return [

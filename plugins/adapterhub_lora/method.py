@@ -27,6 +27,7 @@ from adapterhub import (
     Param,
     Params,
     Site,
+    TrainDefaults,
     UnsupportedAdapterError,
 )
 from adapterhub.method import BaseWeights, ModuleKind
@@ -64,6 +65,10 @@ class Lora(Method[LoraConfig]):
     peft_type = "LORA"
     Config = LoraConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.0002,
+        source="Hu et al. 2021, for GPT-2, whose settings DoRA's authors keep",
+    )
 
     def sites(self, config: LoraConfig, shape: BaseShape) -> list[Site]:
         saved = config.modules_to_save or ()

@@ -22,7 +22,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from adapterhub import BaseShape, ConfigError, Method, Param, Params, Site, TargetConfig, UnsupportedAdapterError
+from adapterhub import (
+    BaseShape,
+    ConfigError,
+    Method,
+    Param,
+    Params,
+    Site,
+    TargetConfig,
+    TrainDefaults,
+    UnsupportedAdapterError,
+)
 from adapterhub.method import BaseWeights, ModuleKind
 
 if TYPE_CHECKING:
@@ -95,6 +105,10 @@ class OFT(Method[OFTConfig]):
     peft_type = "OFT"
     Config = OFTConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        source="adapterhub's own",
+    )
 
     def sites(self, config: OFTConfig, shape: BaseShape) -> list[Site]:
         sites = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
+from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site, TrainDefaults
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +71,11 @@ class PTuning(Method[PTuningConfig]):
     peft_type = "P_TUNING"
     Config = PTuningConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        epochs=10.0,
+        source="PEFT's method comparison, with the MLP",
+    )
 
     def sites(self, config: PTuningConfig, shape: BaseShape) -> list[Site]:
         n = config.num_virtual_tokens

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from adapterhub import BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site
+from adapterhub import BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site, TrainDefaults
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,11 @@ class PrefixTuning(Method[PrefixTuningConfig]):
     peft_type = "PREFIX_TUNING"
     Config = PrefixTuningConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.005,
+        epochs=10.0,
+        source="PEFT's method comparison, where it learns with 1e-3 to 5e-3",
+    )
 
     def sites(self, config: PrefixTuningConfig, shape: BaseShape) -> list[Site]:
         _check_uniform(shape)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site
+from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site, TrainDefaults
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +62,11 @@ class PromptTuning(Method[PromptTuningConfig]):
     peft_type = "PROMPT_TUNING"
     Config = PromptTuningConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.03,
+        epochs=10.0,
+        source="PEFT's guide to prompt-based methods, which makes 50 epochs of 50 examples",
+    )
 
     def sites(self, config: PromptTuningConfig, shape: BaseShape) -> list[Site]:
         n = config.num_virtual_tokens

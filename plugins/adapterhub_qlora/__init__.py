@@ -7,7 +7,7 @@ such a base, freezing it and a gradient of what goes into the first layer are th
 not cast to fp32: they train as they are served.
 """
 
-from adapterhub import TrainPreset, hookimpl
+from adapterhub import TrainDefaults, TrainPreset, hookimpl
 from adapterhub.method import Register
 
 __all__ = ["QLORA", "register_methods"]
@@ -18,6 +18,13 @@ QLORA = TrainPreset(
     quantization="nf4",
     gradient_checkpointing=True,
     cuda_optimizer="paged_adamw_8bit",
+    training_defaults=TrainDefaults(
+        learning_rate=2e-4,
+        schedule="constant",
+        warmup=0.03,
+        max_grad_norm=0.3,
+        source="Dettmers et al. 2023, for 7B and 13B",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from adapterhub import BaseShape, Method, Param, Params, Site
+from adapterhub import BaseShape, Method, Param, Params, Site, TrainDefaults
 from adapterhub.method import BaseWeights
 from adapterhub_vera.config import VeraConfig
 
@@ -30,6 +30,10 @@ class Vera(Method[VeraConfig]):
     peft_type = "VERA"
     Config = VeraConfig
     in_peft = True
+    training_defaults = TrainDefaults(
+        learning_rate=0.001,
+        source="PEFT's method comparison",
+    )
 
     def sites(self, config: VeraConfig, shape: BaseShape) -> list[Site]:
         modules = {name: shape.modules[name] for name in config.targets(shape)}
