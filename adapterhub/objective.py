@@ -120,6 +120,9 @@ class Objective(ABC, Generic[C]):
     """The kinds of records it learns from."""
     summary: ClassVar[str]
     """What it does, in a line of the docs."""
+    whole: ClassVar[bool] = False
+    """Whether all of a base may learn so (`--method full`): `Run.model` is then the base itself, with no adapter to
+    switch off, and `Run.method` and `Run.options` are not there to be asked for."""
 
     def refuses(self, config: C, method: Method[Any], options: MethodConfig | None, shape: BaseShape | None) -> str:
         """Why an adapter of `method` is not trained so; empty where it is.
@@ -142,6 +145,8 @@ class Objective(ABC, Generic[C]):
 
 class LossObjective(Objective[C]):
     """A loss over tokens, on rows of token ids. Give `encode`; and `loss`, where it is not the cross entropy."""
+
+    whole = True
 
     @abstractmethod
     def encode(self, config: C, record: Any, encoder: Encoder) -> Example:

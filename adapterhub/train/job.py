@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import torch
 
@@ -12,14 +12,17 @@ from adapterhub.base import BaseModel, Quantization, read_base
 from adapterhub.data import Dataset, prompt_of, read_dataset
 from adapterhub.encoder import Encoder
 from adapterhub.errors import ConfigError
-from adapterhub.method import Method, MethodConfig, Plan
+from adapterhub.method import BaseShape, Method, MethodConfig, Plan
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.prompt_signature import sign_prompts
 from adapterhub.train.bare_base import BareBase
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
+from adapterhub.train.full import FULL, FULL_PRESET
 from adapterhub.train.goal import Goal
+from adapterhub.train.job_adapter import JobAdapter
+from adapterhub.train.parent import Parent
 
 TRAINABLE = get_args(TrainQuantization)
 """Quantizations a gradient can pass."""
@@ -32,10 +35,11 @@ class TrainJob:
     config: TrainConfig
     preset: TrainPreset
     """The one that `config.method` names, or the bare method of that name."""
-    method: Method[Any]
-    options: MethodConfig
-    plan: Plan
+    adapter: JobAdapter | None
+    """What learns; None where all of the base does."""
     base: BaseModel
+    borrowed: bool
+    """Whether the base is the caller's, and is given back as it was."""
     goal: Goal
     encoder: Encoder
     """Of the training side."""
@@ -52,25 +56,34 @@ class TrainJob:
     def prepare(cls, config: TrainConfig, base: BaseModel | None) -> Self:
         """Check what can be checked cheaply first, then load `config.base` unless `base` is given.
 
-        Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
+        Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), as BaseModel.load, and
+        as `Parent` where the run goes on with an adapter.
         """
-        choice = Choice.of(config.method, config.options)
-        preset, method, options = choice
+        parent = Parent.of(config.init_from) if config.init_from else None
+        choice = _choice(config) if parent is None else None
         goal = Goal.of(config.objective, config.objective_options)
         train, held_out = _read_sides(config)
         for side in (train, held_out):
             goal.check_data(side)
-        options = method.scheduled(options, _steps(config, len(train.records)))
         shape = read_base(config.base)[1] if base is None else base.shape
+        if parent is not None:
+            parent.check(shape, base=config.base)
+            choice = Choice.after(parent, config.method, config.options, shape)
         goal.check(choice, shape)
-        plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
-        quantization = _quantization(config, preset) if base is None else base.quantization
+        preset = FULL_PRESET if choice is None else choice.preset
+        adapter = choice and _adapter(choice, parent, _steps(config, len(train.records)), shape)
+        quantization = _quantization(config, preset, parent) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
-        method.check_training(options, shape, quantization)
+        if adapter is not None:
+            _check_method(adapter, shape, quantization)
+        borrowed = base is not None
         if base is None:
             base = BaseModel.load(config.base, quantization=quantization)
-        room = shape.max_positions - plan.virtual_tokens
-        encoder = Encoder(base.tokenizer, _prompt_format(config, base), train.source, config.max_length, room)
+        if parent is not None:
+            parent.adapter.check_base(base.record)
+        room = shape.max_positions - (adapter.plan.virtual_tokens if adapter else 0)
+        prompt_format = _prompt_format(config, base, parent)
+        encoder = Encoder(base.tokenizer, prompt_format, train.source, config.max_length, room)
         sides = [
             goal.objective.prepare(goal.options, side.records, replace(encoder, source=side.source), BareBase(base))
             if side.records
@@ -80,10 +93,9 @@ class TrainJob:
         return cls(
             config=config,
             preset=preset,
-            method=method,
-            options=options,
-            plan=plan,
+            adapter=adapter,
             base=base,
+            borrowed=borrowed,
             goal=goal,
             encoder=encoder,
             train=sides[0],
@@ -98,9 +110,56 @@ class TrainJob:
     def prompt_format(self) -> PromptFormat:
         return self.encoder.prompt_format
 
+    @property
+    def method(self) -> Method[Any]:
+        """Of the adapter that learns; there is one."""
+        return self._adapter.method
+
+    @property
+    def options(self) -> MethodConfig:
+        return self._adapter.options
+
+    @property
+    def plan(self) -> Plan:
+        return self._adapter.plan
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions that the adapter takes in front of every prompt."""
+        return self.adapter.plan.virtual_tokens if self.adapter else 0
+
     def targets(self) -> list[str]:
         """The modules that the adapter acts on."""
         return [site.module for site in self.plan.sites if site.module]
+
+    @property
+    def _adapter(self) -> JobAdapter:
+        assert self.adapter is not None, "all of the base learns, and there is no adapter"
+        return self.adapter
+
+
+def _choice(config: TrainConfig) -> Choice | None:
+    """What a fresh run trains; None for all of the base. Raises as `Choice.of`."""
+    if config.method != FULL:
+        return Choice.of(config.method, config.options)
+    for option in config.options:
+        raise ConfigError(f"method full: unknown option {option!r} (it has none)", field=option)
+    return None
+
+
+def _adapter(choice: Choice, parent: Parent | None, steps: int, shape: BaseShape) -> JobAdapter:
+    """Raises ConfigError for an option that the base or the number of steps cannot meet, before anything loads."""
+    method = choice.method
+    options = method.scheduled(choice.options, steps)
+    return JobAdapter(method, options, method.plan(options, shape), parent)
+
+
+def _check_method(adapter: JobAdapter, shape: BaseShape, quantization: Quantization) -> None:
+    method = adapter.method
+    if adapter.parent is None or not method.trained:
+        method.check_training(adapter.options, shape, quantization)
+    else:
+        method.check_continuing(adapter.options, shape, quantization)
 
 
 def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset]:
@@ -127,15 +186,25 @@ def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:
     return record
 
 
-def _prompt_format(config: TrainConfig, base: BaseModel) -> PromptFormat:
-    """As asked; by default a chat where the base has a template."""
-    kind = config.prompt_format or ("chat" if base.tokenizer.chat_template else "raw")
+def _prompt_format(config: TrainConfig, base: BaseModel, parent: Parent | None) -> PromptFormat:
+    """As asked; else the parent's; else a chat where the base has a template. Raises ConfigError as its check."""
+    asked = config.prompt_format is not None or config.system_prompt is not None
+    if parent is not None and parent.prompt_format is not None and not asked:
+        parent.prompt_format.check(base.tokenizer)
+        return parent.prompt_format
+    usual = parent.prompt_format.kind if parent and parent.prompt_format else None
+    kind = config.prompt_format or usual or ("chat" if base.tokenizer.chat_template else "raw")
     return PromptFormat.of(base.tokenizer, kind, config.system_prompt)
 
 
-def _quantization(config: TrainConfig, preset: TrainPreset) -> Quantization:
-    """As asked, or as the preset needs it; else by the device."""
-    return config.quantization or preset.quantization or ("nf4" if torch.cuda.is_available() else "none")
+def _quantization(config: TrainConfig, preset: TrainPreset, parent: Parent | None) -> Quantization:
+    """As asked, or as the preset needs it; else as the parent had it; else by the device."""
+    if asked := config.quantization or preset.quantization:
+        return asked
+    for trainable in TRAINABLE:
+        if parent is not None and parent.quantization == trainable:
+            return cast(Quantization, trainable)
+    return "nf4" if torch.cuda.is_available() else "none"
 
 
 def _check_quantization(config: TrainConfig, preset: TrainPreset, quantization: Quantization) -> None:

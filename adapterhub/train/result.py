@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from adapterhub.adapter import Adapter
+from adapterhub.adapter import Adapter, BaseRecord, Provenance
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model folder: a base of its own, which transformers and `--base FOLDER` load."""
+
+    base: BaseRecord
+    """What it is called as a base, and the digest of its weights."""
+    provenance: Provenance
+    """How it came to be; `Provenance.base` is what it was made from."""
 
 
 class TrainStep(NamedTuple):
@@ -25,10 +35,11 @@ Progress = Callable[[TrainStep], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A saved adapter, checked against its plan, with the figures of its training."""
+    """A saved adapter, checked against its plan, or a base, with the figures of its training."""
 
     folder: Path
-    adapter: Adapter
+    made: Adapter | TrainedModel
+    """A model only of method full."""
     loss_before: float | None
     """Validation loss of the bare base, in nats per response token; None without held-out examples."""
     loss_after: float | None
@@ -39,6 +50,12 @@ class TrainResult:
     """Tokens of prompts and responses seen in training, pads not counted."""
     seconds: float
     """Time of the steps alone."""
+
+    @property
+    def adapter(self) -> Adapter:
+        """What was made, where it is an adapter."""
+        assert not isinstance(self.made, TrainedModel), "method full makes a model"
+        return self.made
 
     @property
     def tokens_per_second(self) -> float:

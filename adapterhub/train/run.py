@@ -1,4 +1,4 @@
-"""One training run: from settings to a saved adapter that was checked against its plan."""
+"""One training run: from settings to a saved adapter that was checked against its plan, or to a model folder."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import torch
 from adapterhub.base import BaseModel
 from adapterhub.errors import ConflictError
 from adapterhub.objective import LossObjective
-from adapterhub.train.attach import attached
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.fit import fit
 from adapterhub.train.forgetting import general_loss
 from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import validation_loss
+from adapterhub.train.placed import placed
+from adapterhub.train.provenance import Figures
 from adapterhub.train.result import Progress, TrainResult
-from adapterhub.train.save import Figures, save
-from adapterhub.train.start import start_kept
 
 
 def train(
     config: TrainConfig, into: Path, *, base: BaseModel | None = None, progress: Progress | None = None
 ) -> TrainResult:
-    """Train an adapter and save it in PEFT's layout in folder `into`, which is new or empty.
+    """Train an adapter and save it in PEFT's layout in folder `into`, which is new or empty; with method full, a model.
 
     A `base` that is already loaded is used as it is, and is as before afterwards.
     Raises as `TrainJob.prepare` for what was given, ConflictError when `into` holds something, and
@@ -38,20 +37,18 @@ def train(
     if job.held_out and isinstance(job.goal.objective, LossObjective):
         evaluations["validation_loss_before"] = validation_loss(Learning(job, job.base.model), job.base.model)
     torch.manual_seed(config.seed)
-    with (
-        attached(job) as model,
-        start_kept(model, needed=job.method.saves_difference(job.options)) as start,
-    ):
+    with placed(job) as (model, save):
         fitted = fit(Learning(job, model), progress)
         if fitted.validation_before is not None and fitted.validation_after is not None:
             evaluations.setdefault("validation_loss_before", fitted.validation_before)
+            evaluations["validation_loss_start"] = fitted.validation_before
             evaluations["validation_loss_after"] = fitted.validation_after
         forgetting["general_loss_adapter"] = general_loss(job, model)
         figures = Figures(len(fitted.losses), evaluations, forgetting)
-        adapter = save(job, model, into, start=start, figures=figures)
+        made = save(into, figures)
     return TrainResult(
         folder=into,
-        adapter=adapter,
+        made=made,
         loss_before=evaluations.get("validation_loss_before"),
         loss_after=evaluations.get("validation_loss_after"),
         losses=fitted.losses,
