@@ -37,7 +37,7 @@ def attached(job: TrainJob) -> Iterator[PeftModel]:
         adapted.register_forward_hook(real_tokens_only, with_kwargs=True)
         kept.keep_learning()
         if job.adapter is not None and job.adapter.parent is not None:
-            take_over(adapted, job.adapter.parent, job.base.shape)
+            take_over(adapted, job.adapter.parent)
         yield adapted
     finally:
         kept.give_back(adapted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -54,8 +53,3 @@ class Parent:
     def check(self, shape: BaseShape, *, base: str) -> None:
         """Strict, from shapes alone: raises as `adapterhub.plugins.fit`."""
         fit(self.adapter, self.method, self.options, shape, base=base)
-
-    def copies(self, shape: BaseShape) -> Iterator[str]:
-        """The names of the tensors in its file that a new adapter has not: copies of the base's."""
-        plan = self.method.plan(self.options, shape)
-        return (name for name in plan.optional_shapes() if name in self.adapter.tensors)
