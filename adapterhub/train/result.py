@@ -58,5 +58,11 @@ class TrainResult:
         return self.made
 
     @property
+    def model(self) -> TrainedModel:
+        """What was made, where it is a base."""
+        assert isinstance(self.made, TrainedModel), "only method full makes a model"
+        return self.made
+
+    @property
     def tokens_per_second(self) -> float:
         return self.tokens / self.seconds
