@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from adapterhub.new_folder import new_folder
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.full import FULL
+from adapterhub.train.processes import Processes
 
 if TYPE_CHECKING:
     from adapterhub.train import TrainResult
@@ -54,6 +57,7 @@ def command(
     of the base learns and a model folder is written: a base of its own, to compare adapters with.
     """
     pairs = {"options": parse_options(options), "objective_options": parse_options(objective_options)}
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each process notes what it searched for in vain
     config = TrainConfig.load(given(values) | pairs, where="train")
     if config.method == FULL:
         _train_model(config, ref, model_folder, as_json)
@@ -69,11 +73,14 @@ def command(
 
     folder = Path(tempfile.mkdtemp(prefix="adapterhub-train-"))
     try:
-        with step_progress() as progress:
+        with step_progress() if Processes.now().first else nullcontext() as progress:
             result = train(config, folder, progress=progress)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    if not Processes.now().first:
+        shutil.rmtree(folder)
+        return
     published = _publish(folder, ref)
     _report({"ref": published.label, "digest": published.digest}, str(published), result, as_json)
 
@@ -86,6 +93,10 @@ def _train_model(config: TrainConfig, ref: str | None, folder: Path | None, as_j
 
     from adapterhub.train import train
 
+    if not Processes.now().first:
+        with tempfile.TemporaryDirectory(prefix="adapterhub-train-") as unused:
+            train(config, Path(unused))
+        return
     with new_folder(folder) as partial, step_progress() as progress:
         result = train(config, partial, progress=progress)
     _report({"model": str(folder), "digest": result.model.base.digest}, str(folder), result, as_json)

@@ -23,6 +23,7 @@ from adapterhub.train.full import FULL, FULL_PRESET
 from adapterhub.train.goal import Goal
 from adapterhub.train.job_adapter import JobAdapter
 from adapterhub.train.parent import Parent
+from adapterhub.train.processes import Processes
 
 TRAINABLE = get_args(TrainQuantization)
 """Quantizations a gradient can pass."""
@@ -49,6 +50,8 @@ class TrainJob:
     """Empty when nothing is held out."""
     data: dict[str, Any]
     """Digests and counts of the data, for the adapter's record."""
+    processes: Processes
+    """This one, and how many it shares each step with."""
     prompt_signature: str
     """Of the prompts trained on; empty when the run is to leave none."""
 
@@ -59,6 +62,8 @@ class TrainJob:
         Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), as BaseModel.load, and
         as `Parent` where the run goes on with an adapter.
         """
+        processes = Processes.now()
+        _check_divides(config, processes)
         parent = Parent.of(config.init_from) if config.init_from else None
         choice = _choice(config) if parent is None else None
         goal = Goal.of(config.objective, config.objective_options)
@@ -78,7 +83,7 @@ class TrainJob:
             _check_method(adapter, shape, quantization)
         borrowed = base is not None
         if base is None:
-            base = BaseModel.load(config.base, quantization=quantization)
+            base = BaseModel.load(config.base, quantization=quantization, device=processes.device())
         if parent is not None:
             parent.adapter.check_base(base.record)
         room = shape.max_positions - (adapter.plan.virtual_tokens if adapter else 0)
@@ -101,6 +106,7 @@ class TrainJob:
             train=sides[0],
             held_out=sides[1],
             data=_record(train, held_out),
+            processes=processes,
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",
@@ -170,6 +176,15 @@ def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset]:
     if config.validation_share:
         return dataset.split(config.validation_share, config.seed)
     return dataset, dataset._replace(records=())
+
+
+def _check_divides(config: TrainConfig, processes: Processes) -> None:
+    if config.batch_size % processes.count:
+        raise ConfigError(
+            f"batch_size: {config.batch_size} examples in a step are not to be shared by {processes.count} processes; "
+            f"need a multiple of {processes.count}",
+            field="batch_size",
+        )
 
 
 def _steps(config: TrainConfig, examples: int) -> int:

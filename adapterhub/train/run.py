@@ -16,6 +16,7 @@ from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import validation_loss
 from adapterhub.train.placed import placed
+from adapterhub.train.processes import Processes
 from adapterhub.train.provenance import Figures
 from adapterhub.train.result import Progress, TrainResult
 
@@ -25,10 +26,16 @@ def train(
 ) -> TrainResult:
     """Train an adapter and save it in PEFT's layout in folder `into`, which is new or empty; with method full, a model.
 
-    A `base` that is already loaded is used as it is, and is as before afterwards.
+    A `base` that is already loaded is used as it is, and is as before afterwards. Under `torchrun` the processes share
+    each step, and the first one writes to its `into` what all of them return.
     Raises as `TrainJob.prepare` for what was given, ConflictError when `into` holds something, and
     ConfigError when the loss did not stay finite.
     """
+    with Processes.now().joined():
+        return _train(config, into, base, progress)
+
+
+def _train(config: TrainConfig, into: Path, base: BaseModel | None, progress: Progress | None) -> TrainResult:
     if into.exists() and any(into.iterdir()):
         raise ConflictError(f"{into}: not empty")
     job = TrainJob.prepare(config, base)
@@ -38,14 +45,14 @@ def train(
         evaluations["validation_loss_before"] = validation_loss(Learning(job, job.base.model), job.base.model)
     torch.manual_seed(config.seed)
     with placed(job) as (model, save):
-        fitted = fit(Learning(job, model), progress)
+        fitted = fit(Learning(job, model), progress if job.processes.first else None)
         if fitted.validation_before is not None and fitted.validation_after is not None:
             evaluations.setdefault("validation_loss_before", fitted.validation_before)
             evaluations["validation_loss_start"] = fitted.validation_before
             evaluations["validation_loss_after"] = fitted.validation_after
         forgetting["general_loss_adapter"] = general_loss(job, model)
         figures = Figures(len(fitted.losses), evaluations, forgetting)
-        made = save(into, figures)
+        made = job.processes.from_first(lambda: save(into, figures))
     return TrainResult(
         folder=into,
         made=made,

@@ -40,7 +40,7 @@ def _fitting(learning: Learning) -> Fitting:
     if not isinstance(objective, LossObjective):
         return objective.fitting(options, learning)
     keywords = {"learning": learning, "data_collator": lambda rows: objective.collate(options, rows)}
-    return Fitting(LossTrainer, TrainingArguments, {"train_sampling_strategy": "group_by_length"}, keywords)
+    return Fitting(LossTrainer, TrainingArguments, {}, keywords)
 
 
 def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "output_dir": folder,
         "num_train_epochs": config.epochs,
         "max_steps": config.max_steps or -1,
-        "per_device_train_batch_size": config.batch_size,
+        "per_device_train_batch_size": config.batch_size // job.processes.count,
         "per_device_eval_batch_size": config.batch_size,
         "learning_rate": config.learning_rate,
         "warmup_steps": config.warmup,
