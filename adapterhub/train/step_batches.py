@@ -19,7 +19,7 @@ class StepBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, lengths: Sequence[int], *, rows: int, steps_at_once: int, seed: int, processes: Processes
+        self, lengths: Sequence[int], *, rows: int, batches_a_step: int, seed: int, processes: Processes
     ) -> None:
         """`rows` of all processes together in a batch; `steps_at_once` batches make an optimizer step."""
         self._lengths = list(lengths)
