@@ -37,6 +37,11 @@ class Processes:
     def first(self) -> bool:
         return self.rank == 0
 
+    @property
+    def sharding(self) -> bool:
+        """Whether the weights are to lie in parts on all of them (FSDP), as `accelerate launch` says."""
+        return self.count > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
     def device(self) -> str | None:
         """The device of this process; None where it is alone and has the choice, or there are no devices to share."""
         import torch

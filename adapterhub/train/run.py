@@ -19,6 +19,7 @@ from adapterhub.train.placed import placed
 from adapterhub.train.processes import Processes
 from adapterhub.train.provenance import Figures
 from adapterhub.train.result import Progress, TrainResult
+from adapterhub.train.sharding import gather
 
 
 def train(
@@ -51,6 +52,7 @@ def _train(config: TrainConfig, into: Path, base: BaseModel | None, progress: Pr
             evaluations["validation_loss_start"] = fitted.validation_before
             evaluations["validation_loss_after"] = fitted.validation_after
         forgetting["general_loss_adapter"] = general_loss(job, model)
+        gather(model)
         figures = Figures(len(fitted.losses), evaluations, forgetting)
         made = job.processes.from_first(lambda: save(into, figures))
     return TrainResult(

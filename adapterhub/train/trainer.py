@@ -12,6 +12,7 @@ from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import LossTrainer
 from adapterhub.train.method_steps import MethodStep, MethodSteps
+from adapterhub.train.sharding import check_sharding
 
 
 def make_trainer(learning: Learning, folder: str, callbacks: Sequence[TrainerCallback]) -> Trainer:
@@ -31,6 +32,7 @@ def make_trainer(learning: Learning, folder: str, callbacks: Sequence[TrainerCal
         callbacks=[*callbacks, MethodStep(job)],
         **fitting.keywords,
     )
+    check_sharding(job, trainer.accelerator)
     trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
     return trainer
 
