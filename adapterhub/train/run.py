@@ -54,9 +54,9 @@ def _train(config: TrainConfig, into: Path, base: BaseModel | None, progress: Pr
         forgetting["general_loss_adapter"] = general_loss(job, model)
         gather(model)
         figures = Figures(len(fitted.losses), evaluations, forgetting)
-        made = job.processes.from_first(lambda: save(into, figures))
+        made, folder = job.processes.from_first(lambda: (save(into, figures), into))
     return TrainResult(
-        folder=into,
+        folder=folder,
         made=made,
         loss_before=evaluations.get("validation_loss_before"),
         loss_after=evaluations.get("validation_loss_after"),
