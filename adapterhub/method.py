@@ -171,6 +171,18 @@ class Method(MethodTraining[C], ABC, Generic[C]):
         Raises ConfigError naming the option that would have no effect, or no adapter to save.
         """
 
+    def check_continuing(self, config: C, shape: BaseShape, quantization: str) -> None:
+        """As `check_training`, of an adapter that is there and is trained on, on a base held so.
+
+        By default any, on a base that the method is served on. Raises ConfigError.
+        """
+        if quantization not in self.served_on:
+            accepted = ", ".join(sorted(self.served_on))
+            raise ConfigError(
+                f"quantization: method {self.name} needs a base held as {accepted}, not {quantization}",
+                field="quantization",
+            )
+
     def as_saved(self, config: C) -> C:
         """The options that an adapter trained with `config` is saved with, where its tensors' shapes differ."""
         return config

@@ -3,18 +3,30 @@
 Each function has a default, which most methods keep. In the order of a run: `scheduled` before the
 base is loaded, `attach`, then for every step `extra_loss` and `stepped`; `training_state` goes into
 every checkpoint, `complete_from` says which may be published, `saves_difference` what is saved.
+An adapter that is trained on (`--init-from`) is `continued` first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from adapterhub.training_defaults import TrainDefaults
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from torch import Tensor
+
+    from adapterhub.base_shape import BaseShape
+
+
+class Continued(NamedTuple):
+    """As what a saved adapter is trained on."""
+
+    method: str
+    """The name of the method that takes over its tensors as they are."""
+    options: Mapping[str, Any]
+    """Its options: with them a new adapter has tensors of the same names and shapes."""
 
 
 class TrainingBase(Protocol):
@@ -49,6 +61,17 @@ class MethodTraining(Generic[C]):
 
     training_defaults: TrainDefaults = TrainDefaults(learning_rate=1e-3, source="adapterhub's own")
     """What a run takes for the settings that neither the user nor a preset gives."""
+    name: ClassVar[str]
+
+    def continued(self, config: C, saved: Mapping[str, Any], shape: BaseShape) -> Continued:
+        """As what a saved adapter with `config` is trained on; `saved` is its `adapter_config.json`.
+
+        By default as what it is. A method that saves other tensors than it trains names the one that
+        trains those; an option that matters in training only is not in `config` (`neutral`), and is
+        taken from `saved` where it decides what learns. However it started is of no account any more.
+        """
+        options: Any = config
+        return Continued(self.name, dict(options))
 
     def scheduled(self, config: C, steps: int) -> C:
         """The options of a run of so many optimizer steps, where some follow from their number.

@@ -132,6 +132,9 @@ class Objective(ABC, Generic[C]):
     """Whether a higher `measure` is better."""
     summary: ClassVar[str]
     """What it does, in a line of the docs."""
+    whole: ClassVar[bool] = False
+    """Whether all of a base may learn so (`--method full`): `Run.model` is then the base itself, with no adapter to
+    switch off, and `Run.method` and `Run.options` are not there to be asked for."""
 
     def refuses(self, config: C, method: Method[Any], options: MethodConfig | None, shape: BaseShape | None) -> str:
         """Why an adapter of `method` is not trained so; empty where it is.
@@ -162,6 +165,8 @@ class LossObjective(Objective[C]):
     One whose records are not a row each gives `prepare` in place of `encode`: a list of rows with
     `input_ids` and `labels` at least, as in `Example`, none of them longer than `encoder.limit`.
     """
+
+    whole = True
 
     def encode(self, config: C, record: Any, encoder: Encoder) -> Example:
         """The row of one record, of any length. Raises DataError naming it."""

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adapterhub.cli.main import cli
-from adapterhub.cli.train import parse_options
+from adapterhub.cli.options import parse_options
 from adapterhub.errors import ConfigError
 from adapterhub.store import Store
 from adapterhub.train import TrainConfig

@@ -111,7 +111,8 @@ def test_recomputed_activations_are_refused_where_keys_and_values_stand_in_front
 
 def effective(**given: Any) -> TrainConfig:
     config = TrainConfig.load({"base": "x", "data": "y", **given}, where="test")
-    return with_defaults(config, Choice.of(config.method, {}))
+    choice = Choice.of(config.method, {})
+    return with_defaults(config, choice.preset, choice.method)
 
 
 def test_what_is_given_wins_over_the_preset_and_that_over_the_method() -> None:
@@ -129,7 +130,8 @@ def test_nothing_is_left_open_whatever_the_method_and_every_default_has_its_sour
     methods = installed_methods()
     for name in [*methods.by_name, *methods.presets]:
         options = {"token_indices": [1]} if name == "trainable_tokens" else {}
-        config = with_defaults(TrainConfig(base="x", data=Path("y"), method=name), Choice.of(name, options))
+        choice = Choice.of(name, options)
+        config = with_defaults(TrainConfig(base="x", data=Path("y"), method=name), choice.preset, choice.method)
         assert all(getattr(config, field) is not None for field in FROM_METHOD), name
         assert methods.get(methods.for_training(name).method).training_defaults.source
 

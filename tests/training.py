@@ -32,7 +32,7 @@ def encode(
 
 
 def train_briefly(
-    base: BaseModel, method: str, into: Path, *, rate: float, progress: Progress | None = None, **settings: Any
+    base: BaseModel, method: str | None, into: Path, *, rate: float, progress: Progress | None = None, **settings: Any
 ) -> TrainResult:
     """Train on 24 questions with one of two answers, validated on the same."""
     into.parent.mkdir(parents=True, exist_ok=True)

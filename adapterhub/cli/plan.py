@@ -8,8 +8,8 @@ import click
 from rich.filesize import decimal
 
 from adapterhub.cli.config_flags import config_flags, given
+from adapterhub.cli.options import parse_options
 from adapterhub.cli.output import echo_json, echo_record, echo_table
-from adapterhub.cli.train import parse_options
 from adapterhub.estimate import Estimate, EstimateConfig, Training
 
 TRAINING = ("TRAINING", "BASE", "WEIGHTS", "ADAPTER", "GRADS", "OPTIM.", "ACTIV.", "LOGITS", "PEAK")

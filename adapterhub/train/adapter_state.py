@@ -12,6 +12,7 @@ from torch import Tensor
 from adapterhub.errors import ConfigError, ConflictError
 from adapterhub.train.disk import written
 from adapterhub.train.job import TrainJob
+from adapterhub.train.parts import like, whole
 
 LEARNS = "learns:"
 METHOD = "method:"
@@ -23,7 +24,7 @@ def adapter_state(job: TrainJob, model: Any) -> dict[str, Tensor]:
     Not what PEFT saves: an export may be computed from what learns, and leave it out. Raises ConfigError when a
     tensor that learns is not finite any more.
     """
-    found = {f"{LEARNS}{name}": parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    found = {f"{LEARNS}{name}": whole(parameter) for name, parameter in _learning(model).items()}
     for name, parameter in found.items():
         if not bool(parameter.isfinite().all()):
             raise ConfigError(
@@ -31,7 +32,7 @@ def adapter_state(job: TrainJob, model: Any) -> dict[str, Tensor]:
                 "try a lower one, or a longer warmup",
                 field="learning_rate",
             )
-    own = job.method.training_state(job.options, model)
+    own = job.method.training_state(job.options, model) if job.adapter else {}
     return {name: _plain(parameter.detach().float()) for name, parameter in found.items()} | {
         f"{METHOD}{name}": _plain(tensor.detach()) for name, tensor in own.items()
     }
@@ -39,7 +40,7 @@ def adapter_state(job: TrainJob, model: Any) -> dict[str, Tensor]:
 
 def restore_adapter_state(job: TrainJob, model: Any, state: dict[str, Tensor]) -> None:
     """Put back what `adapter_state` gave. Raises ConflictError when other tensors learn here."""
-    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    learning = _learning(model)
     kept = {name.removeprefix(LEARNS): tensor for name, tensor in state.items() if name.startswith(LEARNS)}
     shapes = {name: tuple(parameter.shape) for name, parameter in learning.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in kept.items()}:
@@ -47,9 +48,14 @@ def restore_adapter_state(job: TrainJob, model: Any, state: dict[str, Tensor]) -
         raise ConflictError(f"the checkpoint is of another adapter: it differs in {other}")
     with torch.no_grad():
         for name, parameter in learning.items():
-            parameter.copy_(kept[name])
+            parameter.copy_(like(parameter, kept[name]))
     own = {name.removeprefix(METHOD): tensor for name, tensor in state.items() if name.startswith(METHOD)}
-    job.method.restore_training_state(job.options, model, own)
+    if job.adapter:
+        job.method.restore_training_state(job.options, model, own)
+
+
+def _learning(model: Any) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def save_state(path: Path, state: dict[str, Tensor], what: str) -> None:

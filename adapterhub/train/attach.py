@@ -1,4 +1,4 @@
-"""A fresh adapter on a base for as long as it trains, and the base given back as it was."""
+"""A fresh adapter, or one that is trained on, on a base for as long as it trains, and the base given back as it was."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from adapterhub.train.base_kept import BaseKept
 from adapterhub.train.job import TrainJob
 from adapterhub.train.run_base import RunBase
 from adapterhub.train.stored_on import real_tokens_only
+from adapterhub.train.take_over import take_over
 
 
 @contextmanager
 def attached(job: TrainJob) -> Iterator[PeftModel]:
-    """A fresh adapter as `job` asks for it on the job's base, which is given back to the bit.
+    """The adapter that `job` asks for, where it starts, on the job's base, which is given back to the bit.
+
+    One that is trained on is made as a fresh one is, so that the same learns, and gets its tensors then.
 
     Nothing of the base is cast, as k-bit preparation would: its norms and embeddings keep their
     dtype, and the adapter's tensors are in fp32.
@@ -33,6 +36,8 @@ def attached(job: TrainJob) -> Iterator[PeftModel]:
             adapted = job.method.attach(job.options, config, RunBase(job))
         adapted.register_forward_hook(real_tokens_only, with_kwargs=True)
         kept.keep_learning()
+        if job.adapter is not None and job.adapter.parent is not None:
+            take_over(adapted, job.adapter.parent)
         yield adapted
     finally:
         kept.give_back(adapted)

@@ -20,10 +20,13 @@ class TrainConfig(Config):
 
     base: str
     """The base model: a built-in name, a folder, or a Hub id (org/name[@revision])."""
-    method: str = "lora"
-    """The adapter's method, or a preset to train one by, such as qlora."""
+    method: str | None = None
+    """The adapter's method, a preset to train one by, such as qlora, or full: all of the base, without an adapter. By
+    default lora, or that of the adapter the run goes on with."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The method's own options."""
+    init_from: str | None = None
+    """An adapter of the store to go on with, of any objective; its method and options stay."""
     objective: str = "sft"
     """What training is to reach."""
     objective_options: dict[str, Any] = Field(default_factory=dict)
@@ -37,9 +40,10 @@ class TrainConfig(Config):
     format: str | None = None
     """The format of the data; by default that of the first record."""
     quantization: TrainQuantization | None = None
-    """How the frozen base is held: none or nf4. By default as a preset needs it; else nf4 on CUDA, none on the CPU."""
+    """How the frozen base is held: none or nf4. By default as a preset needs it, or as it was for the adapter the run
+    goes on with; else nf4 on CUDA, none on the CPU."""
     prompt_format: FormatKind | None = None
-    """raw or chat. By default chat where the base has a chat template."""
+    """raw or chat. By default as the adapter that the run goes on with, else chat where the base has a template."""
     system_prompt: str | None = None
     """The system turn of a chat; the template's own when absent."""
 

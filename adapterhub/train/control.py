@@ -40,7 +40,7 @@ class RunControl(TrainerCallback):
         self._keeps = keeps
         self._stop = stop
         self._watch = watch
-        self._complete = job.method.complete_from(job.options)
+        self._complete = job.method.complete_from(job.options) if job.adapter else 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         config, step = self._job.config, state.global_step

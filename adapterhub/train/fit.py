@@ -43,7 +43,8 @@ def fit(
 ) -> Fit:
     """Train the adapter on `learning.model` in place with AdamW, and leave it as it was at its best validation.
 
-    In a run's `folder` it leaves checkpoints, from the last of which a run that is resumed goes on. Raises
+    In a run's `folder` it leaves checkpoints, from the last of which a run that is resumed goes on; several processes
+    leave none, and each keeps the best adapter for itself. Raises
     ConfigError at the first step whose loss is not finite, UnavailableError when the disk takes no checkpoint,
     and RunStopped once `stop`, which is asked after every step, says so.
     """
@@ -57,7 +58,8 @@ def fit(
             folder.forget_after(course.step)
             told = [folder.log, around.enter_context(tensorboard(folder.path / TENSORBOARD, after=course.step)), watch]
         tell = _all(told)
-        control = RunControl(job, course, checkpoints, keeps=folder is not None, stop=stop, watch=tell)
+        keeps = folder is not None and job.processes.count == 1
+        control = RunControl(job, course, checkpoints, keeps=keeps, stop=stop, watch=tell)
         callbacks = [StepLog(job.config, course, tell), control]
         trainer: Any = make_trainer(learning, course, checkpoints, callbacks)
         if job.held_out and course.before is None:

@@ -21,7 +21,7 @@ def general_loss(job: TrainJob, model: Any) -> float:
     A paragraph is cut where the base's positions end. What is measured is plain text, whatever format
     the adapter's prompts have: a change of it says that the adapter acts on more than its task.
     """
-    room = min(MAX_TOKENS, job.base.shape.max_positions - job.plan.virtual_tokens)
+    room = min(MAX_TOKENS, job.base.shape.max_positions - job.virtual_tokens)
     examples = []
     for paragraph in GENERAL_TEXT:
         ids = job.base.tokenizer(paragraph)["input_ids"][:room]

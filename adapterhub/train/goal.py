@@ -33,8 +33,15 @@ class Goal(NamedTuple):
         assert isinstance(self.objective, LossObjective)
         return self.objective
 
-    def check(self, choice: Choice, shape: BaseShape) -> None:
-        """Raises ConfigError when adapters of that method are not trained so."""
+    def check(self, choice: Choice | None, shape: BaseShape) -> None:
+        """Raises ConfigError when adapters of that method, or without one all of a base, are not trained so."""
+        if choice is None:
+            if not self.objective.whole:
+                raise ConfigError(
+                    f"objective {self.objective.name} with method full: it needs an adapter on a frozen base",
+                    field="objective",
+                )
+            return
         if reason := self.objective.refuses(self.options, choice.method, choice.options, shape):
             raise ConfigError(
                 f"objective {self.objective.name} with method {choice.method.name}: {reason}", field="objective"

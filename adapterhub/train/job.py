@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import torch
 
@@ -13,14 +13,18 @@ from adapterhub.base import BaseModel, Quantization, read_base
 from adapterhub.data import Dataset, check_records, prompt_of, read_dataset
 from adapterhub.encoder import Encoder
 from adapterhub.errors import ConfigError
-from adapterhub.method import Method, MethodConfig, Plan
+from adapterhub.method import BaseShape, Method, MethodConfig, Plan
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import FormatKind, PromptFormat
 from adapterhub.prompt_signature import sign_prompts
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.defaults import with_defaults
+from adapterhub.train.full import FULL, FULL_PRESET
 from adapterhub.train.goal import Goal
+from adapterhub.train.job_adapter import JobAdapter
+from adapterhub.train.parent import Parent
+from adapterhub.train.processes import Processes
 from adapterhub.train.side import Side
 
 TRAINABLE = get_args(TrainQuantization)
@@ -37,10 +41,11 @@ class TrainJob:
     """With the method's defaults where nothing was given."""
     preset: TrainPreset
     """The one that `config.method` names, or the bare method of that name."""
-    method: Method[Any]
-    options: MethodConfig
-    plan: Plan
+    adapter: JobAdapter | None
+    """What learns; None where all of the base does."""
     base: BaseModel
+    borrowed: bool
+    """Whether the base is the caller's, and is given back as it was."""
     goal: Goal
     encoder: Encoder
     """Of the training side."""
@@ -50,21 +55,32 @@ class TrainJob:
     """Empty when nothing is held out."""
     data: dict[str, Any]
     """Digests and counts of the data, for the adapter's record."""
+    processes: Processes
+    """This one, and how many it shares each step with."""
     prompt_signature: str
     """Of the prompts trained on; empty when the run is to leave none."""
     warnings: tuple[str, ...] = ()
     """What looks wrong with the data."""
 
     @classmethod
-    def prepare(cls, config: TrainConfig, base: BaseModel | None, warn: Warn | None = None) -> Self:
+    def prepare(
+        cls,
+        config: TrainConfig,
+        base: BaseModel | None,
+        warn: Warn | None = None,
+        settled: Callable[[TrainConfig], None] = lambda config: None,
+    ) -> Self:
         """Check what can be checked cheaply first, then load `config.base` unless `base` is given.
 
-        `warn` is told what looks wrong with the data, before the base loads.
-        Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), or as BaseModel.load.
+        Before the base loads, `settled` is told the settings with nothing left open, and may raise, and `warn` what
+        looks wrong with the data.
+        Raises MethodNotFoundError, ConfigError, DataError, InvalidInputError (no such file), as BaseModel.load, and
+        as `Parent` where the run goes on with an adapter.
         """
-        choice = Choice.of(config.method, config.options)
-        preset, method, options = choice
-        config = with_defaults(config, choice)
+        processes = Processes.now()
+        _check_divides(config, processes)
+        parent = Parent.of(config.init_from) if config.init_from else None
+        choice = _choice(config) if parent is None else None
         goal = Goal.of(config.objective, config.objective_options)
         train, held_out, warnings = _read_sides(config)
         for side in (train, held_out):
@@ -72,41 +88,51 @@ class TrainJob:
         if warn is not None:
             for warning in warnings:
                 warn(warning)
-        options = method.scheduled(options, _steps(config, len(train.records)))
         shape = read_base(config.base)[1] if base is None else base.shape
+        if parent is not None:
+            parent.check(shape, base=config.base)
+            choice = Choice.after(parent, config.method, config.options, shape)
+        preset = FULL_PRESET if choice is None else choice.preset
+        config = with_defaults(config, preset, choice and choice.method)
+        settled(config)
         goal.check(choice, shape)
         goal.check_format(config.prompt_format)
-        plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
-        _check_checkpointing(config, method, plan)
-        quantization = _quantization(config, preset) if base is None else base.quantization
+        adapter = choice and _adapter(choice, parent, _steps(config, len(train.records)), shape)
+        quantization = _quantization(config, preset, parent) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
-        method.check_training(options, shape, quantization)
+        if adapter is not None:
+            _check_method(adapter, shape, quantization)
+            _check_checkpointing(config, adapter.method, adapter.plan)
+        borrowed = base is not None
         if base is None:
-            base = BaseModel.load(config.base, quantization=quantization)
-        room = shape.max_positions - plan.virtual_tokens
+            base = BaseModel.load(config.base, quantization=quantization, device=processes.device())
+        if parent is not None:
+            parent.adapter.check_base(base.record)
+        virtual = adapter.plan.virtual_tokens if adapter else 0
         encoder = Encoder(
             base.tokenizer,
-            _prompt_format(config, base, goal),
+            _prompt_format(config, base, goal, parent),
             train.source,
             config.max_length,
-            room,
-            plan.virtual_tokens,
+            shape.max_positions - virtual,
+            virtual,
             config.overlong,
         )
         sides = [Side.of(goal, dataset, encoder, base) for dataset in (train, held_out)]
-        options = method.scheduled(choice.options, _steps(config, len(sides[0].rows)))  # rows, which may be packed
+        if choice is not None:  # the rows are known now, which may be packed
+            adapter = _adapter(choice, parent, _steps(config, len(sides[0].rows)), shape)
         return cls(
             config=config,
             preset=preset,
-            method=method,
-            options=options,
-            plan=plan,
+            adapter=adapter,
             base=base,
+            borrowed=borrowed,
             goal=goal,
             encoder=encoder,
             train=sides[0].rows,
             held_out=sides[1].rows,
             data=_record(train, held_out) | sides[0].shortened,
+            processes=processes,
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",
@@ -119,13 +145,65 @@ class TrainJob:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What must be the same when the run is resumed: digests of the data and of the base."""
-        validation = str(self.data.get("validation_sha256", ""))
-        return {"data": str(self.data["sha256"]), "validation": validation, "base": self.base.record.digest}
+        """What must be the same when the run is resumed: digests of the data, of the base, and where it starts."""
+        facts = {
+            "data": str(self.data["sha256"]),
+            "validation": str(self.data.get("validation_sha256", "")),
+            "base": self.base.record.digest,
+        }
+        parent = self.adapter.parent if self.adapter else None
+        return facts | ({"init_from": str(parent.ref)} if parent else {})
+
+    @property
+    def method(self) -> Method[Any]:
+        """Of the adapter that learns; there is one."""
+        return self._adapter.method
+
+    @property
+    def options(self) -> MethodConfig:
+        return self._adapter.options
+
+    @property
+    def plan(self) -> Plan:
+        return self._adapter.plan
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions that the adapter takes in front of every prompt."""
+        return self.adapter.plan.virtual_tokens if self.adapter else 0
 
     def targets(self) -> list[str]:
         """The modules that the adapter acts on."""
         return [site.module for site in self.plan.sites if site.module]
+
+    @property
+    def _adapter(self) -> JobAdapter:
+        assert self.adapter is not None, "all of the base learns, and there is no adapter"
+        return self.adapter
+
+
+def _choice(config: TrainConfig) -> Choice | None:
+    """What a fresh run trains; None for all of the base. Raises as `Choice.of`."""
+    if config.method != FULL:
+        return Choice.of(config.method, config.options)
+    for option in config.options:
+        raise ConfigError(f"method full: unknown option {option!r} (it has none)", field=option)
+    return None
+
+
+def _adapter(choice: Choice, parent: Parent | None, steps: int, shape: BaseShape) -> JobAdapter:
+    """Raises ConfigError for an option that the base or the number of steps cannot meet, before anything loads."""
+    method = choice.method
+    options = method.scheduled(choice.options, steps)
+    return JobAdapter(method, options, method.plan(options, shape), parent)
+
+
+def _check_method(adapter: JobAdapter, shape: BaseShape, quantization: Quantization) -> None:
+    method = adapter.method
+    if adapter.parent is None or not method.trained:
+        method.check_training(adapter.options, shape, quantization)
+    else:
+        method.check_continuing(adapter.options, shape, quantization)
 
 
 def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset, tuple[str, ...]]:
@@ -138,6 +216,15 @@ def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset, tuple[str, ...]]
     if config.validation_share:
         return *dataset.split(config.validation_share, config.seed), warnings
     return dataset, dataset._replace(records=()), warnings
+
+
+def _check_divides(config: TrainConfig, processes: Processes) -> None:
+    if config.batch_size % processes.count:
+        raise ConfigError(
+            f"batch_size: {config.batch_size} examples in a step are not to be shared by {processes.count} processes; "
+            f"need a multiple of {processes.count}",
+            field="batch_size",
+        )
 
 
 def _steps(config: TrainConfig, examples: int) -> int:
@@ -170,16 +257,29 @@ def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:
     return record
 
 
-def _prompt_format(config: TrainConfig, base: BaseModel, goal: Goal) -> PromptFormat:
-    """As asked, or the only one that the objective trains; by default a chat where the base has a template."""
+def _prompt_format(config: TrainConfig, base: BaseModel, goal: Goal, parent: Parent | None) -> PromptFormat:
+    """As asked, or the only one that the objective trains; else the parent's; else a chat where there is a template.
+
+    Raises ConfigError as the parent's check.
+    """
+    only, inherited = goal.objective.prompt_format, parent.prompt_format if parent else None
+    asked = config.prompt_format is not None or config.system_prompt is not None
+    if inherited is not None and not asked and only in (None, inherited.kind):
+        inherited.check(base.tokenizer)
+        return inherited
     default: FormatKind = "chat" if base.tokenizer.chat_template else "raw"
-    kind = config.prompt_format or goal.objective.prompt_format or default
+    kind = config.prompt_format or only or (inherited.kind if inherited else default)
     return PromptFormat.of(base.tokenizer, kind, config.system_prompt)
 
 
-def _quantization(config: TrainConfig, preset: TrainPreset) -> Quantization:
-    """As asked, or as the preset needs it; else by the device."""
-    return config.quantization or preset.quantization or ("nf4" if torch.cuda.is_available() else "none")
+def _quantization(config: TrainConfig, preset: TrainPreset, parent: Parent | None) -> Quantization:
+    """As asked, or as the preset needs it; else as the parent had it; else by the device."""
+    if asked := config.quantization or preset.quantization:
+        return asked
+    for trainable in TRAINABLE:
+        if parent is not None and parent.quantization == trainable:
+            return cast(Quantization, trainable)
+    return "nf4" if torch.cuda.is_available() else "none"
 
 
 def _check_quantization(config: TrainConfig, preset: TrainPreset, quantization: Quantization) -> None:

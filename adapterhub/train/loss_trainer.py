@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from adapterhub.encoder import IGNORED
 from adapterhub.train.learning import Learning
 from adapterhub.train.response_loss import mean_loss
+from adapterhub.train.step_batches import StepBatches
 
 
 class LossTrainer(Trainer):
@@ -21,6 +24,27 @@ class LossTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the loss is a mean over the step's tokens, not the batch's
         self._loss_shifts_labels = False
         self._learning = learning
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """This process's part of each batch of all. Not shared out by accelerate, which would fill up the last one."""
+        job, arguments = self._learning.job, self.args
+        batches = StepBatches(
+            [len(row["input_ids"]) for row in job.train],
+            rows=arguments.per_device_train_batch_size * job.processes.count,
+            batches_a_step=arguments.gradient_accumulation_steps,
+            seed=job.config.seed,
+            processes=job.processes,
+        )
+        loader: Any = DataLoader(
+            job.train,  # type: ignore[arg-type]
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            pin_memory=arguments.dataloader_pin_memory,
+        )
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
+        return prepared
 
     def compute_loss(
         self,

@@ -21,7 +21,7 @@ class MethodSteps(Base):
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         found = super().compute_loss(model, inputs, *args, **kwargs)
-        if not model.training:
+        if not model.training or self.job.adapter is None:
             return found
         adapted: Any = self.model
         extra = self.job.method.extra_loss(self.job.options, adapted)
@@ -39,4 +39,5 @@ class MethodStep(TrainerCallback):
         self._job = job
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        self._job.method.stepped(self._job.options, model, state.global_step + 1)
+        if self._job.adapter is not None:
+            self._job.method.stepped(self._job.options, model, state.global_step + 1)

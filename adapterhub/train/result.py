@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adapterhub.adapter import Adapter
+from adapterhub.adapter import Adapter, BaseRecord, Provenance
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model folder: a base of its own, which transformers and `--base FOLDER` load."""
+
+    base: BaseRecord
+    """What it is called as a base, and the digest of its weights."""
+    provenance: Provenance
+    """How it came to be; `Provenance.base` is what it was made from."""
 
 
 class TrainStep(NamedTuple):
@@ -74,10 +84,11 @@ class RunStopped(Exception):  # noqa: N818  nothing went wrong
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A saved adapter, checked against its plan, with the figures of its training."""
+    """A saved adapter, checked against its plan, or a base, with the figures of its training."""
 
     folder: Path
-    adapter: Adapter
+    made: Adapter | TrainedModel
+    """A model only of method full."""
     loss_before: float | None
     """Validation loss of the bare base, in nats per response token; None without held-out examples."""
     loss_after: float | None
@@ -104,6 +115,18 @@ class TrainResult:
     def seconds(self) -> float:
         """Time of the steps alone."""
         return sum(step.seconds for step in self.history)
+
+    @property
+    def adapter(self) -> Adapter:
+        """What was made, where it is an adapter."""
+        assert not isinstance(self.made, TrainedModel), "method full makes a model"
+        return self.made
+
+    @property
+    def model(self) -> TrainedModel:
+        """What was made, where it is a base."""
+        assert isinstance(self.made, TrainedModel), "only method full makes a model"
+        return self.made
 
     @property
     def tokens_per_second(self) -> float:

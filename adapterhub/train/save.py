@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import json
 import warnings
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from peft import PeftModel
 
-from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, Adapter, Provenance, read_folder, write_json
-from adapterhub.general_text import general_text_digest
+from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, Adapter, read_folder, write_json
 from adapterhub.peft.portable import portable
 from adapterhub.train.job import TrainJob
-
-LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers")
-UNRECORDED = frozenset(
-    (
-        "base",
-        "data",
-        "format",
-        "method",
-        "objective",
-        "objective_options",
-        "options",
-        "prompt_format",
-        "quantization",
-        "system_prompt",
-        "validation",
-    )
-)
-"""Settings that are recorded elsewhere, or are paths of this machine."""
+from adapterhub.train.provenance import Figures, provenance
 
 
-class Figures(NamedTuple):
-    """What was measured of a run, for the record."""
-
-    steps: int
-    best_step: int | None
-    """After which of them the adapter was as it is saved; None where validation did not choose."""
-    evaluations: dict[str, float]
-    forgetting: dict[str, float]
-
-
-def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, figures: Figures) -> Adapter:
+def save(job: TrainJob, model: PeftModel, start: Path | None, into: Path, figures: Figures) -> Adapter:
     """Write the adapter on `model` to folder `into`, and read it back as serving will, checked against its plan.
 
     `start` is the adapter as it started, where that was not nothing: PEFT then saves the difference,
@@ -68,30 +38,8 @@ def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, fig
     (into / CARD_FILE).unlink(missing_ok=True)  # PEFT's template, all "more information needed"
     values = json.loads((into / CONFIG_FILE).read_text())
     write_json(into / CONFIG_FILE, portable(config, values, type(job.options), base=job.base.record.id))
-    write_json(into / PROVENANCE_FILE, _provenance(job, figures).model_dump())
+    write_json(into / PROVENANCE_FILE, provenance(job, figures).model_dump())
     adapter = read_folder(into)
     options = job.method.Config.from_peft(adapter.config, where=str(into / CONFIG_FILE))
     adapter.check_plan(job.method.plan(options, job.base.shape), base=job.base.record.id)
     return adapter
-
-
-def _provenance(job: TrainJob, figures: Figures) -> Provenance:
-    settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
-    preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
-    chosen = job.goal.objective.record(job.goal.options)
-    goal = {"objective_options": chosen} if chosen else {}
-    best = {} if figures.best_step is None else {"best_step": figures.best_step}
-    return Provenance(
-        method=job.method.name,
-        base=job.base.record,
-        quantization=job.base.quantization,
-        prompt_format=job.prompt_format,
-        prompt_signature=job.prompt_signature,
-        data=job.data | {"general_text": general_text_digest()},
-        training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **best, **preset, **settings},
-        seeds={"training": job.config.seed},
-        evaluations=figures.evaluations,
-        forgetting=figures.forgetting,
-        versions={name: version(name) for name in LIBRARIES},
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )

@@ -17,6 +17,7 @@ from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import LossTrainer
 from adapterhub.train.method_steps import MethodStep, MethodSteps
+from adapterhub.train.sharding import check_sharding
 
 
 def make_trainer(
@@ -40,6 +41,7 @@ def make_trainer(
         callbacks=[*callbacks, MethodStep(job)],
         **fitting.keywords,
     )
+    check_sharding(job, trainer.accelerator)
     trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
     return trainer
 
@@ -49,7 +51,7 @@ def _fitting(learning: Learning) -> Fitting:
     if not isinstance(objective, LossObjective):
         return objective.fitting(options, learning)
     keywords = {"learning": learning, "data_collator": lambda rows: objective.collate(options, rows)}
-    return Fitting(LossTrainer, TrainingArguments, {"train_sampling_strategy": "group_by_length"}, keywords)
+    return Fitting(LossTrainer, TrainingArguments, {}, keywords)
 
 
 def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "output_dir": folder,
         "num_train_epochs": config.epochs,
         "max_steps": config.max_steps or -1,
-        "per_device_train_batch_size": config.batch_size,
+        "per_device_train_batch_size": config.batch_size // job.processes.count,
         "per_device_eval_batch_size": config.batch_size,
         "gradient_accumulation_steps": config.accumulate,
         "learning_rate": config.learning_rate,

@@ -70,7 +70,8 @@ class AdaLoraConfig(TargetConfig):
     def to_peft(self) -> dict[str, Any]:
         """The options as PEFT takes them; it has no config without a schedule."""
         schedule = {"total_step": self.total_step or 1, "tinit": self.tinit or 0, "tfinal": self.tfinal or 0}
-        return super().to_peft() | schedule
+        patterns: Any = self.rank_pattern and {name: list(kept) for name, kept in self.rank_pattern.items()}
+        return super().to_peft() | schedule | {"rank_pattern": patterns}
 
     @property
     def scaling(self) -> float:

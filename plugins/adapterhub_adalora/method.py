@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub import BaseShape, ConfigError, LowRank, Method, Param, Params, Site, TrainDefaults
 from adapterhub.method import BaseWeights
+from adapterhub.method_training import Continued
 from adapterhub_adalora.config import AdaLoraConfig
 
 if TYPE_CHECKING:
@@ -65,8 +66,15 @@ class AdaLora(Method[AdaLoraConfig]):
             raise ConfigError("rank_pattern: chosen by training; leave it out", field="rank_pattern")
         config.check_names(shape)
 
+    def continued(self, config: AdaLoraConfig, saved: Mapping[str, Any], shape: BaseShape) -> Continued:
+        """With the ranks that are left: none is taken away any more, as those that were are in no file."""
+        ranks = {f"{name}.lora_E": (True,) * config.init_r for name in config.targets(shape)}
+        kept = {"target_r", "orth_reg_weight"} & saved.keys()
+        own = {"rank_pattern": ranks | (config.rank_pattern or {}), **{name: saved[name] for name in kept}}
+        return Continued(self.name, {**dict(config), **own})
+
     def scheduled(self, config: AdaLoraConfig, steps: int) -> AdaLoraConfig:
-        return config.for_steps(steps)
+        return config.for_steps(steps) if config.rank_pattern is None else config
 
     def extra_loss(self, config: AdaLoraConfig, model: PeftModel) -> Tensor | None:
         """w * mean over all A and B of |A A^T - I|, |B^T B - I|, which PEFT adds to a loss of the model's own only."""
@@ -76,8 +84,9 @@ class AdaLora(Method[AdaLoraConfig]):
 
     def stepped(self, config: AdaLoraConfig, model: PeftModel, step: int) -> None:
         """Score the ranks by this step's gradients, and take away those with the lowest scores."""
-        tuner: Any = model.base_model
-        tuner.update_and_allocate(step)
+        if config.rank_pattern is None:  # else they were chosen before
+            tuner: Any = model.base_model
+            tuner.update_and_allocate(step)
 
     def training_state(self, config: AdaLoraConfig, model: PeftModel) -> Mapping[str, Tensor]:
         """How important each value was in the steps so far, and which ranks are left."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from adapterhub import BaseShape, ConfigError, Method, Op, Params, Site, TrainDefaults
+from adapterhub import BaseShape, Method, Op, Params, Site, TrainDefaults
 from adapterhub.method import EVERY_BASE, BaseWeights
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ class Bridged(Method["PeftOptions"]):
 
     def check_training(self, config: PeftOptions, shape: BaseShape, quantization: str) -> None:
         """Raises ConfigError for a base that the method is not served on, and for targets that match nothing."""
-        if quantization not in self.served_on:
-            accepted = ", ".join(sorted(self.served_on))
-            raise ConfigError(
-                f"quantization: method {self.name} needs a base held as {accepted}, not {quantization}",
-                field="quantization",
-            )
+        self.check_continuing(config, shape, quantization)
         config.targets(shape)
 
     def ops(

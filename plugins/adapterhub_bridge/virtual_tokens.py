@@ -10,11 +10,13 @@ Wang et al. 2023, "Multitask Prompt Tuning" (arXiv:2303.02861).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from adapterhub import BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site
+from adapterhub.method_training import Continued
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +48,10 @@ class Cartridge(Method[CartridgeConfig]):
         n, width = config.num_virtual_tokens, shape.num_kv_heads * shape.head_dim
         params = {"embeddings": Param((n, shape.num_layers * 2 * width), init="normal", std=1.0)}
         return [Site("kv", params, virtual_tokens=n)]
+
+    def continued(self, config: CartridgeConfig, saved: Mapping[str, Any], shape: BaseShape) -> Continued:
+        """As it is; the same positions stay frozen."""
+        return Continued(self.name, {**dict(config), **_given(saved, "num_frozen_tokens")})
 
     def kv(self, config: CartridgeConfig, p: Params, shape: BaseShape) -> Tensor:
         """A row of `embeddings` holds one position: by layer, its keys and then its values, by head."""
@@ -99,6 +105,10 @@ class Cpt(Method[CptConfig]):
     def sites(self, config: CptConfig, shape: BaseShape) -> list[Site]:
         n = config.num_virtual_tokens
         return [Site("prompt", {"embeddings": Param((n, shape.hidden_size), init="normal")}, virtual_tokens=n)]
+
+    def continued(self, config: CptConfig, saved: Mapping[str, Any], shape: BaseShape) -> Continued:
+        """As it is; how far an embedding may move is counted from where it stands now."""
+        return Continued(self.name, {**dict(config), **_given(saved, *CptConfig.model_fields)})
 
     def prompt(self, config: CptConfig, p: Params) -> Tensor:
         return p["embeddings"]
@@ -158,3 +168,7 @@ class MultitaskPromptTuning(Method[MultitaskConfig]):
 
     def key(self, site: Site, param: str) -> str:
         return param
+
+
+def _given(saved: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: saved[name] for name in names if saved.get(name) is not None}

@@ -92,6 +92,11 @@ class Lora(Method[LoraConfig]):
         elif quantization != "none":
             check_whole(self.sites(config, shape), shape, quantization)
 
+    def check_continuing(self, config: LoraConfig, shape: BaseShape, quantization: str) -> None:
+        """What learns is held in floating point. A saved adapter may name modules that the base does not have."""
+        if quantization != "none":
+            check_whole(self.sites(config, shape), shape, quantization)
+
     def attach(self, config: LoraConfig, peft_config: PeftConfig, base: TrainingBase) -> PeftModel:
         """PEFT's own, but for the starts that take a look at the run's examples or at the original weights."""
         from adapterhub_lora import starts

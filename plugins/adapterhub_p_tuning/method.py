@@ -3,16 +3,18 @@
 Source: Liu et al. 2021, "GPT Understands, Too" (arXiv:2103.10385).
 
 The network exists in training only: PEFT saves the embeddings it gives, and they are served as
-those of prompt tuning are.
+those of prompt tuning are, and trained on as they.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from adapterhub import BaseShape, Method, MethodConfig, Param, Params, Site, TrainDefaults
+from adapterhub.method_training import Continued
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +83,10 @@ class PTuning(Method[PTuningConfig]):
         n = config.num_virtual_tokens
         params = {"embeddings": Param((n, shape.hidden_size), init="normal", std=1.0)}
         return [Site("prompt", params, virtual_tokens=n)]
+
+    def continued(self, config: PTuningConfig, saved: Mapping[str, Any], shape: BaseShape) -> Continued:
+        """As prompt tuning: the embeddings are there, the network that gave them is not."""
+        return Continued("prompt_tuning", {"num_virtual_tokens": config.num_virtual_tokens})
 
     def prompt(self, config: PTuningConfig, p: Params) -> Tensor:
         return p["embeddings"]

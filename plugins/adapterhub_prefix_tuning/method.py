@@ -4,7 +4,8 @@ Source: Li and Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Gen
 (arXiv:2101.00190).
 
 A projection (a small network from which the keys and values come) exists in training only: PEFT
-saves what it gives. With sliding windows the n positions slide out of reach like any others.
+saves what it gives, which is trained on without one. With sliding windows the n positions slide out
+of reach like any others.
 
 What is not covered: bases whose layers differ in the size of their keys and values.
 """
