@@ -19,6 +19,6 @@ class EstimateConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
     """The method's own options."""
     batch_size: int = Field(default=8, ge=1)
-    """Examples in one optimizer step."""
+    """Examples computed at once."""
     max_length: int = Field(default=512, ge=2)
     """Most tokens of a prompt with its response; a longer example is refused with its line."""

@@ -23,7 +23,7 @@ def written(place: Path, what: str) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(name in str(error) for name in TORCH_WRITER):
             raise
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else _first_line(error)
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else _reason(error)
         raise UnavailableError(
             f"{place}: {what} could not be written: {reason}; needs room on a disk that can be written to"
         ) from error
@@ -52,6 +52,6 @@ def sync_tree(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _first_line(error: Exception) -> str:
-    """Torch's messages go on with a stack of its own."""
-    return str(error).splitlines()[0]
+def _reason(error: Exception) -> str:
+    """What torch says of its own file format tells nobody anything."""
+    return "a file did not get whole to the disk" if isinstance(error, RuntimeError) else str(error)
