@@ -20,7 +20,7 @@ from adapterhub.errors import AdapterHubError, ConfigError, RefError
 from adapterhub.new_folder import new_folder
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
-from adapterhub.train.full import FULL
+from adapterhub.train.full import BYTES_PER_WEIGHT, FULL
 from adapterhub.train.processes import Processes
 
 if TYPE_CHECKING:
@@ -91,12 +91,15 @@ def _train_model(config: TrainConfig, ref: str | None, folder: Path | None, as_j
     if folder is None:
         raise ConfigError("--model-folder: missing; method full needs a new folder to write the model to")
 
+    from adapterhub.base import EmptyBase
     from adapterhub.train import train
 
     if not Processes.now().first:
         with tempfile.TemporaryDirectory(prefix="adapterhub-train-") as unused:
             train(config, Path(unused))
         return
+    weights = EmptyBase.read(config.base).num_parameters
+    click.echo(f"full fine-tuning takes {BYTES_PER_WEIGHT} bytes for each of {weights:,} weights", err=True)
     with new_folder(folder) as partial, step_progress() as progress:
         result = train(config, partial, progress=progress)
     _report({"model": str(folder), "digest": result.model.base.digest}, str(folder), result, as_json)
