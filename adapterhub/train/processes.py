@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -58,12 +59,14 @@ class Processes:
         import torch
         import torch.distributed as dist
 
-        if self.count == 1 or dist.is_initialized():
+        if self.count == 1:
             yield
             return
-        if torch.cuda.is_available():
-            torch.cuda.set_device(self.local_rank)
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if not dist.is_initialized():
+            if torch.cuda.is_available():
+                torch.cuda.set_device(self.local_rank)
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            atexit.register(dist.destroy_process_group)  # they meet once: a second time, the old addresses are there
         store: Any = dist.distributed_c10d._get_default_store()
         try:
             yield
@@ -72,9 +75,6 @@ class Processes:
             if not self.first:
                 self._wait_for_the_first(store)
             raise
-        finally:
-            with suppress(Exception):  # a peer may have left in the middle of something
-                dist.destroy_process_group()
 
     def _wait_for_the_first(self, store: Any) -> None:
         with suppress(Exception):  # it did not fail, or is gone
