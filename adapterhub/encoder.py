@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from adapterhub.errors import DataError
+from adapterhub.errors import DataError, InvalidInputError
 from adapterhub.prompt_format import PromptFormat
-from adapterhub.records import Pair
+from adapterhub.records import Message, Pair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +47,23 @@ class Encoder:
         """One row: `response` is learned, `prompt` is not. Raises DataError when they are too long."""
         self.check_length(len(prompt) + len(response), line)
         return Example(input_ids=prompt + response, labels=[IGNORED] * len(prompt) + response)
+
+    def prompt(self, prompt: str | Sequence[Message], line: int) -> list[int]:
+        """The ids of a prompt, or of the turns so far, as serving has them. Raises DataError for what is no prompt."""
+        turns: Any = prompt
+        try:
+            if isinstance(turns, str):
+                return self.prompt_format.encode_prompt(self.tokenizer, turns)
+            return self.prompt_format.encode_turns(self.tokenizer, list(turns))
+        except InvalidInputError as error:
+            raise self.error(line, str(error)) from None
+
+    def response(self, response: str, line: int) -> list[int]:
+        """The ids of a response with its closing token. Raises DataError for none."""
+        ids = self.prompt_format.encode_response(self.tokenizer, response)
+        if not ids:
+            raise self.error(line, "a response without tokens")
+        return ids
 
     def check_length(self, tokens: int, line: int) -> None:
         """Raises DataError for a row of more tokens than `max_length`, or than the context has room for."""

@@ -11,6 +11,7 @@ Settings, plugins, validation, checkpoints, progress and the record are the core
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -40,6 +41,7 @@ __all__ = [
     "Record",
     "Row",
     "Run",
+    "on_head",
 ]
 
 
@@ -120,6 +122,10 @@ class Objective(ABC, Generic[C]):
     """The kinds of records it learns from."""
     summary: ClassVar[str]
     """What it does, in a line of the docs."""
+    measure: ClassVar[str] = "eval_loss"
+    """What its trainer's `evaluate` gives of the held-out rows, by its key there."""
+    greater_is_better: ClassVar[bool] = False
+    """Of two measures, the greater one is that of the better adapter."""
 
     def refuses(self, config: C, method: Method[Any], options: MethodConfig | None, shape: BaseShape | None) -> str:
         """Why an adapter of `method` is not trained so; empty where it is.
@@ -138,6 +144,15 @@ class Objective(ABC, Generic[C]):
     @abstractmethod
     def fitting(self, config: C, run: Run) -> Fitting:
         """The trainer. It is called before the first step, also of a run that is resumed."""
+
+    def tokens(self, row: Any) -> Sequence[int]:
+        """The token ids of a training row, for what looks at the data before the first step."""
+        ids: Sequence[int] = row["input_ids"]
+        return ids
+
+    def steps(self, config: C, examples: int, batch_size: int) -> int:
+        """Optimizer steps of one pass over so many examples, `batch_size` in each."""
+        return math.ceil(examples / batch_size)
 
 
 class LossObjective(Objective[C]):
@@ -168,3 +183,13 @@ class LossObjective(Objective[C]):
         from adapterhub import summed_loss
 
         return summed_loss(model, batch)
+
+
+def on_head(method: Method[Any], options: MethodConfig | None, shape: BaseShape | None) -> str:
+    """Why a trainer that reads the head's own weight, as TRL's do, trains `method` wrong; empty where it does not."""
+    if options is None or shape is None:
+        return ""
+    acted_on = {site.module for site in method.plan(options, shape).sites}
+    if shape.lm_head not in acted_on:
+        return ""
+    return f"the adapter acts on {shape.lm_head}, whose own weight gives the probabilities here; leave it out"

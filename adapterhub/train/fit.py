@@ -34,12 +34,13 @@ def fit(learning: Learning, progress: Progress | None = None) -> Fit:
     log = StepLog(job.config, progress)
     with tempfile.TemporaryDirectory() as scratch:
         trainer: Any = make_trainer(learning, scratch, [log])
-        before = trainer.evaluate()["eval_loss"] if job.held_out else None
+        measure = job.goal.objective.measure
+        before = trainer.evaluate()[measure] if job.held_out else None
         started = time.perf_counter()
         with _checkpoints(job.base.model, wanted=job.preset.gradient_checkpointing):
             trainer.train()
         seconds = time.perf_counter() - started
-        after = trainer.evaluate()["eval_loss"] if job.held_out else None
+        after = trainer.evaluate()[measure] if job.held_out else None
     return Fit(tuple(log.losses), int(trainer.state.num_input_tokens_seen), seconds, before, after)
 
 

@@ -60,7 +60,7 @@ class TrainJob:
         train, held_out = _read_sides(config)
         for side in (train, held_out):
             goal.check_data(side)
-        options = method.scheduled(options, _steps(config, len(train.records)))
+        options = method.scheduled(options, _steps(config, goal, len(train.records)))
         shape = read_base(config.base)[1] if base is None else base.shape
         goal.check(choice, shape)
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
@@ -113,9 +113,10 @@ def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset]:
     return dataset, dataset._replace(records=())
 
 
-def _steps(config: TrainConfig, examples: int) -> int:
+def _steps(config: TrainConfig, goal: Goal, examples: int) -> int:
     """Optimizer steps of the run, as the Trainer counts them."""
-    return config.max_steps or math.ceil(config.epochs * math.ceil(examples / config.batch_size))
+    per_epoch = goal.objective.steps(goal.options, examples, config.batch_size)
+    return config.max_steps or math.ceil(config.epochs * per_epoch)
 
 
 def _record(train: Dataset, held_out: Dataset) -> dict[str, Any]:

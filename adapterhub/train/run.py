@@ -44,8 +44,9 @@ def train(
     ):
         fitted = fit(Learning(job, model), progress)
         if fitted.validation_before is not None and fitted.validation_after is not None:
-            evaluations.setdefault("validation_loss_before", fitted.validation_before)
-            evaluations["validation_loss_after"] = fitted.validation_after
+            measure = job.goal.objective.measure.replace("eval", "validation", 1)
+            evaluations.setdefault(f"{measure}_before", fitted.validation_before)
+            evaluations[f"{measure}_after"] = fitted.validation_after
         forgetting["general_loss_adapter"] = general_loss(job, model)
         figures = Figures(len(fitted.losses), evaluations, forgetting)
         adapter = save(job, model, into, start=start, figures=figures)

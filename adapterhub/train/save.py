@@ -16,7 +16,7 @@ from adapterhub.general_text import general_text_digest
 from adapterhub.peft.portable import portable
 from adapterhub.train.job import TrainJob
 
-LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers")
+LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers", "trl")
 UNRECORDED = frozenset(
     (
         "base",

@@ -12,6 +12,8 @@ from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import LossTrainer
 from adapterhub.train.method_steps import MethodStep, MethodSteps
+from adapterhub.train.tensors_kept import tensors_kept
+from adapterhub.train.unreported import Unreported
 
 
 def make_trainer(learning: Learning, folder: str, callbacks: Sequence[TrainerCallback]) -> Trainer:
@@ -22,15 +24,16 @@ def make_trainer(learning: Learning, folder: str, callbacks: Sequence[TrainerCal
     job = learning.job
     fitting = _fitting(learning)
     settings = _settings(job, folder) | dict(fitting.settings)
-    made: Any = type(f"Run{fitting.trainer.__name__}", (MethodSteps, fitting.trainer), {"job": job})
-    trainer: Trainer = made(
-        model=learning.model,
-        args=fitting.arguments(**settings),
-        train_dataset=job.train,
-        eval_dataset=job.held_out or None,
-        callbacks=[*callbacks, MethodStep(job)],
-        **fitting.keywords,
-    )
+    made: Any = type(f"Run{fitting.trainer.__name__}", (MethodSteps, Unreported, fitting.trainer), {"job": job})
+    with tensors_kept(learning.model):
+        trainer: Trainer = made(
+            model=learning.model,
+            args=fitting.arguments(**settings),
+            train_dataset=job.train,
+            eval_dataset=job.held_out or None,
+            callbacks=[*callbacks, MethodStep(job)],
+            **fitting.keywords,
+        )
     trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
     return trainer
 
@@ -62,6 +65,7 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "use_cpu": job.base.device.type == "cpu",
         "dataloader_pin_memory": job.base.device.type != "cpu",
         "bf16": False,  # the adapter's tensors stay fp32; the frozen base computes in its own dtype
+        "gradient_checkpointing": False,  # which TRL would switch on and leave on; see `fit`
         "label_names": ["labels"],
         "remove_unused_columns": False,
         "logging_steps": 1,
