@@ -65,7 +65,7 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "use_cpu": job.base.device.type == "cpu",
         "dataloader_pin_memory": job.base.device.type != "cpu",
         "bf16": False,  # the adapter's tensors stay fp32; the frozen base computes in its own dtype
-        "gradient_checkpointing": False,  # which TRL would switch on and leave on; see `fit`
+        "gradient_checkpointing": None,  # TRL would switch it on, and leave it on; see `fit`
         "label_names": ["labels"],
         "remove_unused_columns": False,
         "logging_steps": 1,
