@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from adapterhub import tensors_kept
 from adapterhub_preference.no_reference import NoReference
 from adapterhub_preference.rows import PairRow
 
@@ -30,14 +31,15 @@ class AdapterDPOTrainer(DPOTrainer):
         **settings: Any,
     ) -> None:
         reference: Any = NoReference(model.config)
-        super().__init__(
-            model=model,
-            ref_model=reference,
-            args=args,
-            train_dataset=Dataset.from_list([dict(row) for row in train_dataset]),
-            eval_dataset=None if eval_dataset is None else Dataset.from_list([dict(row) for row in eval_dataset]),
-            **settings,
-        )
+        with tensors_kept(model):  # the reference is to have them unrounded
+            super().__init__(
+                model=model,
+                ref_model=reference,
+                args=args,
+                train_dataset=Dataset.from_list([dict(row) for row in train_dataset]),
+                eval_dataset=None if eval_dataset is None else Dataset.from_list([dict(row) for row in eval_dataset]),
+                **settings,
+            )
         self.ref_model = None
         self.precompute_ref_logps = True
         self.train_dataset = self._with_reference(train_dataset)

@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl.trainer.kto_trainer import KTOTrainer
 
+from adapterhub import tensors_kept
 from adapterhub_preference.no_reference import NoReference
 from adapterhub_preference.rows import RatedRow
 
@@ -37,14 +38,15 @@ class AdapterKTOTrainer(KTOTrainer):
         train = _mismatched(rows, size)
         held_out = None if eval_dataset is None else _mismatched(eval_dataset, size)
         reference: Any = NoReference(model.config)
-        super().__init__(
-            model=model,
-            ref_model=reference,
-            args=args,
-            train_dataset=Dataset.from_list(train),
-            eval_dataset=None if held_out is None else Dataset.from_list(held_out),
-            **settings,
-        )
+        with tensors_kept(model):  # the reference is to have them unrounded
+            super().__init__(
+                model=model,
+                ref_model=reference,
+                args=args,
+                train_dataset=Dataset.from_list(train),
+                eval_dataset=None if held_out is None else Dataset.from_list(held_out),
+                **settings,
+            )
         self.ref_model = None
         self.precompute_ref_logps = True
         self.train_dataset = self._with_reference(train)
