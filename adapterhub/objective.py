@@ -187,6 +187,8 @@ class LossObjective(Objective[C]):
 
 def on_head(method: Method[Any], options: MethodConfig | None, shape: BaseShape | None) -> str:
     """Why a trainer that reads the head's own weight, as TRL's do, trains `method` wrong; empty where it does not."""
+    if method.peft_type == "CPT":
+        return "PEFT weighs its loss by itself, from logits that are not made here"
     if options is None or shape is None:
         return ""
     acted_on = {site.module for site in method.plan(options, shape).sites}

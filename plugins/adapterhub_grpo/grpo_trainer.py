@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -77,6 +78,12 @@ class AdapterGRPOTrainer(GRPOTrainer):
             metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         metrics["eval_reward"] = sum(self._validation) / len(self._validation)
         return metrics
+
+    def _prepare_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # TRL asks for it
+            warnings.filterwarnings("ignore", "Position ids are not supported")  # nor needed: nothing is padded then
+            return super()._prepare_inputs(*args, **kwargs)
 
     def _score(self, prompts: list[str], completions: list[str], expected: list[str], **others: Any) -> list[float]:
         return self._reward(prompts, completions, expected)
