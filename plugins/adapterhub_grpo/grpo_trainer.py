@@ -81,7 +81,7 @@ class AdapterGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, *args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # TRL asks for it
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated")  # TRL stops it meanwhile
             warnings.filterwarnings("ignore", "Position ids are not supported")  # nor needed: nothing is padded then
             return super()._prepare_inputs(*args, **kwargs)
 
