@@ -129,6 +129,18 @@ def test_the_methods_own_loss_is_in_the_steps_and_not_in_the_validation(base: Ba
     assert result.losses[0] > 1  # AdaLoRA's orthogonality
 
 
+def test_the_methods_own_loss_counts_once_in_a_step_of_several_batches(base: BaseModel, tmp_path: Path) -> None:
+    settings = config(base, colors(tmp_path / "d.jsonl"), "dpo", "adalora")
+    with at_the_start(base, settings, tmp_path / "run") as (run, trainer):
+        batch = trainer._prepare_inputs(trainer.data_collator([dict(row) for row in trainer.train_dataset]))
+        run.model.train()
+        found = []
+        for batches in (1, 4):
+            trainer.current_gradient_accumulation_steps = batches
+            found.append(float(trainer.compute_loss(run.model, dict(batch)).detach()))
+        assert found[0] == found[1]  # both of which the trainer divides by the number of batches
+
+
 def test_a_base_in_4_bits_leaves_the_start_as_it_is(tiny_base: Path, tmp_path: Path) -> None:
     base = BaseModel.load(str(tiny_base), quantization="nf4", device="cpu")
     data = colors(tmp_path / "d.jsonl")

@@ -91,10 +91,15 @@ def _report(published: AdapterRef, result: TrainResult, as_json: bool) -> None:
         "validation_loss_before": result.loss_before,
         "validation_loss_after": result.loss_after,
     }
+    provenance = result.adapter.provenance
+    measured = {} if provenance is None else dict(provenance.evaluations)
+    figures |= measured  # of an objective that is no loss, what it measures
     if as_json:
         echo_json({"ref": published.label, "digest": published.digest, **figures})
         return
     click.echo(f"{figures['steps']} steps, {result.tokens} tokens, {result.tokens_per_second:.0f} tokens/s", err=True)
-    if result.loss_before is not None:
-        click.echo(f"validation loss {result.loss_before:.4f} -> {result.loss_after:.4f}", err=True)
+    for name, after in measured.items():
+        if name.endswith("_after") and (before := measured.get(name.replace("_after", "_before"))) is not None:
+            what = name.removesuffix("_after").replace("_", " ")
+            click.echo(f"{what} {before:.4f} -> {after:.4f}", err=True)
     click.echo(str(published))

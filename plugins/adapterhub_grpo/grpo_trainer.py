@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from adapterhub import tensors_kept
+from adapterhub import ConfigError, tensors_kept
 from adapterhub_grpo.reward import Reward
 from adapterhub_grpo.start_policy import StartPolicy
 
@@ -67,6 +67,8 @@ class AdapterGRPOTrainer(GRPOTrainer):
             )
         self.beta = beta
         if beta:
+            if self.is_fsdp_enabled:
+                raise ConfigError("beta: the start of a run is not kept under FSDP; accepted: 0", field="beta")
             start: Any = StartPolicy(model)
             self.ref_model = start
 
