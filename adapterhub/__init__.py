@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adapterhub.store import Store
     from adapterhub.train.examples import collate
     from adapterhub.train.response_loss import learned_logits, summed_loss
+    from adapterhub.train.tensors_kept import tensors_kept
 
 __all__ = [
     "Adopted",
@@ -72,6 +73,7 @@ __all__ = [
     "select_modules",
     "sign_prompts",
     "summed_loss",
+    "tensors_kept",
 ]
 
 __version__ = "0.1.0"
@@ -90,6 +92,7 @@ _HOMES = {
     "read_signature": "adapterhub.prompt_signature",
     "sign_prompts": "adapterhub.prompt_signature",
     "summed_loss": "adapterhub.train.response_loss",
+    "tensors_kept": "adapterhub.train.tensors_kept",
 }
 """Where the names live that are not imported here."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from adapterhub.chat_rows import ChatRows, TurnRow
 from adapterhub.errors import DataError, InvalidInputError
 from adapterhub.prompt_format import PromptFormat
-from adapterhub.records import Chat, Pair
+from adapterhub.records import Chat, Message, Pair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,6 +117,23 @@ class Encoder:
             self.shortened.truncated += length > self.limit
             kept.append(cut)
         return kept
+
+    def prompt(self, prompt: str | Sequence[Message], line: int) -> list[int]:
+        """The ids of a prompt, or of the turns so far, as serving has them. Raises DataError for what is no prompt."""
+        turns: Any = prompt
+        try:
+            if isinstance(turns, str):
+                return self.prompt_format.encode_prompt(self.tokenizer, turns)
+            return self.prompt_format.encode_turns(self.tokenizer, list(turns))
+        except InvalidInputError as error:
+            raise self.error(line, str(error)) from None
+
+    def response(self, response: str, line: int) -> list[int]:
+        """The ids of a response with its closing token. Raises DataError for none."""
+        ids = self.prompt_format.encode_response(self.tokenizer, response)
+        if not ids:
+            raise self.error(line, "a response without tokens")
+        return ids
 
     def check_length(self, tokens: int, line: int) -> None:
         """Raises DataError for a row of more tokens than `max_length`, or than the context has room for."""

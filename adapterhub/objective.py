@@ -11,6 +11,7 @@ Settings, plugins, validation, checkpoints, progress and the record are the core
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -43,6 +44,7 @@ __all__ = [
     "Row",
     "Run",
     "Turns",
+    "on_head",
 ]
 
 
@@ -158,6 +160,15 @@ class Objective(ABC, Generic[C]):
     def fitting(self, config: C, run: Run) -> Fitting:
         """The trainer. It is called before the first step, also of a run that is resumed."""
 
+    def tokens(self, row: Any) -> Sequence[int]:
+        """The token ids of a training row, for what looks at the data before the first step."""
+        ids: Sequence[int] = row["input_ids"]
+        return ids
+
+    def steps(self, config: C, examples: int, batch_size: int) -> int:
+        """Optimizer steps of one pass over so many examples, `batch_size` in each."""
+        return math.ceil(examples / batch_size)
+
 
 class LossObjective(Objective[C]):
     """A loss over tokens, on rows of token ids. Give `encode`; and `loss`, where it is not the cross entropy.
@@ -195,3 +206,15 @@ class LossObjective(Objective[C]):
         from adapterhub import summed_loss
 
         return summed_loss(model, batch)
+
+
+def on_head(method: Method[Any], options: MethodConfig | None, shape: BaseShape | None) -> str:
+    """Why a trainer that reads the head's own weight, as TRL's do, trains `method` wrong; empty where it does not."""
+    if method.peft_type == "CPT":
+        return "PEFT weighs its loss by itself, from logits that are not made here"
+    if options is None or shape is None:
+        return ""
+    acted_on = {site.module for site in method.plan(options, shape).sites}
+    if shape.lm_head not in acted_on:
+        return ""
+    return f"the adapter acts on {shape.lm_head}, whose own weight gives the probabilities here; leave it out"

@@ -25,6 +25,8 @@ def report_outcome(made: dict[str, str], line: str, result: TrainResult, as_json
         "peak_bytes": result.peak_bytes,
     }
     record = result.made.provenance
+    measured = dict(record.evaluations) if record else {}
+    figures |= measured  # of an objective that is no loss, what it measures
     figures |= {name: record.data.get(name, 0) if record else 0 for name in ("truncated", "dropped")}
     if as_json:
         echo_json({**made, **figures})
@@ -32,7 +34,9 @@ def report_outcome(made: dict[str, str], line: str, result: TrainResult, as_json
     click.echo(f"{figures['steps']} steps, {result.tokens} tokens, {result.tokens_per_second:.0f} tokens/s", err=True)
     if figures["truncated"] or figures["dropped"]:
         click.echo(f"too long: {figures['truncated']} rows cut off, {figures['dropped']} left out", err=True)
-    if result.loss_before is not None:
-        kept = "" if result.best_step in (None, len(result.losses)) else f", kept from step {result.best_step}"
-        click.echo(f"validation loss {result.loss_before:.4f} -> {result.loss_after:.4f}{kept}", err=True)
+    kept = "" if result.best_step in (None, len(result.losses)) else f", kept from step {result.best_step}"
+    for name, after in measured.items():
+        if name.endswith("_after") and (before := measured.get(name.replace("_after", "_before"))) is not None:
+            what = name.removesuffix("_after").replace("_", " ")
+            click.echo(f"{what} {before:.4f} -> {after:.4f}{kept}", err=True)
     click.echo(line)

@@ -71,8 +71,8 @@ class Front(SiteTensors):
             return None
         if isinstance(output, tuple):
             raise UnsupportedAdapterError("virtual tokens need a model that returns a ModelOutput (return_dict)")
-        if self._length is not None:
-            output.logits = output.logits[:, -self._length :]
+        if self._length is not None and (logits := getattr(output, "logits", None)) is not None:
+            output.logits = logits[:, -self._length :]  # TRL asks for log-probabilities in their place, and cuts them
         if self._drop_cache:
             output.past_key_values = None
         return output

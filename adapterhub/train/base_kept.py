@@ -16,7 +16,7 @@ class BaseKept:
     def __init__(self, model: Any, rewritten: Iterable[str] = ()) -> None:
         """`rewritten`: the modules whose weights an adapter's start changes, by their names."""
         self._model = model
-        self._use_cache = model.config.use_cache
+        self._settings = [(each, dict(vars(each))) for each in _configs(model)]
         self._modules = [_Module(module) for module in model.modules()]
         self._own = list(model.parameters())
         self._values: dict[Tensor, Tensor] = {
@@ -39,8 +39,16 @@ class BaseKept:
         for weight, value in self._values.items():
             weight.data = value
             weight.grad = None
-        self._model.config.use_cache = self._use_cache
+        for config, values in self._settings:  # trainers write the tokenizer's special tokens there
+            vars(config).clear()
+            vars(config).update(values)
         self._model.eval().requires_grad_(False)
+
+
+def _configs(model: Any) -> list[Any]:
+    """What says how the model computes and generates; the text's part apart, where it has one."""
+    found = {id(each): each for each in (model.config, model.config.get_text_config(), model.generation_config)}
+    return list(found.values())
 
 
 class _Module:

@@ -14,6 +14,9 @@ from adapterhub.plugins import load_objectives
 from adapterhub.prompt_format import FormatKind
 from adapterhub.train.choice import Choice
 
+NEEDS_ADAPTER = "it needs an adapter on a frozen base"
+"""Why an objective is not one of full fine-tuning."""
+
 
 class Goal(NamedTuple):
     """An objective and its options."""
@@ -38,8 +41,7 @@ class Goal(NamedTuple):
         if choice is None:
             if not self.objective.whole:
                 raise ConfigError(
-                    f"objective {self.objective.name} with method full: it needs an adapter on a frozen base",
-                    field="objective",
+                    f"objective {self.objective.name} with method full: {NEEDS_ADAPTER}", field="objective"
                 )
             return
         if reason := self.objective.refuses(self.options, choice.method, choice.options, shape):

@@ -102,7 +102,7 @@ class TrainJob:
         settled(config)
         goal.check(choice, shape)
         goal.check_format(config.prompt_format)
-        adapter = choice and _adapter(choice, parent, _steps(config, len(train.records)), shape)
+        adapter = choice and _adapter(choice, parent, _steps(config, goal, len(train.records)), shape)
         quantization = _quantization(config, preset, parent) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
         if adapter is not None:
@@ -125,7 +125,7 @@ class TrainJob:
         )
         sides = [Side.of(goal, dataset, encoder, base) for dataset in (train, held_out)]
         if choice is not None:  # the rows are known now, which may be packed
-            adapter = _adapter(choice, parent, _steps(config, len(sides[0].rows)), shape)
+            adapter = _adapter(choice, parent, _steps(config, goal, len(sides[0].rows)), shape)
         return cls(
             config=config,
             preset=preset,
@@ -232,11 +232,11 @@ def _check_divides(config: TrainConfig, processes: Processes) -> None:
         )
 
 
-def _steps(config: TrainConfig, examples: int) -> int:
+def _steps(config: TrainConfig, goal: Goal, examples: int) -> int:
     """Optimizer steps of the run, as the Trainer counts them."""
     assert config.epochs is not None, "a method's default stands in for what was not given"
-    batches = math.ceil(examples / config.batch_size)
-    return config.max_steps or math.ceil(config.epochs * math.ceil(batches / config.accumulate))
+    per_epoch = goal.objective.steps(goal.options, examples, config.batch_size * config.accumulate)
+    return config.max_steps or math.ceil(config.epochs * per_epoch)
 
 
 def _check_checkpointing(config: TrainConfig, method: Method[Any], plan: Plan) -> None:

@@ -27,9 +27,15 @@ class MethodSteps(Base):
         extra = self.job.method.extra_loss(self.job.options, adapted)
         if extra is None:
             return found
-        if self.model_accepts_loss_kwargs:  # the trainer does not divide by it then
+        if self._is_scaled(kwargs.get("num_items_in_batch")):  # the trainer does not divide by it then
             extra = extra / self.current_gradient_accumulation_steps
         return (found[0] + extra, *found[1:]) if isinstance(found, tuple) else found + extra
+
+    def _is_scaled(self, items: Any) -> bool:
+        """Whether the trainer's own loss is already a share of the step's, as `Trainer.training_step` decides it."""
+        if self.loss_is_scaled_for_ga is not None:
+            return self.loss_is_scaled_for_ga
+        return (self.model_accepts_loss_kwargs and items is not None) or self.compute_loss_func is not None
 
 
 class MethodStep(TrainerCallback):

@@ -10,7 +10,7 @@ from adapterhub.adapter import Provenance
 from adapterhub.general_text import general_text_digest
 from adapterhub.train.job import TrainJob
 
-LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers")
+LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers", "trl")
 UNRECORDED = frozenset(
     (
         "base",

@@ -70,9 +70,10 @@ def _run(job: TrainJob, into: Path, folder: RunFolder | None, watch: Watch, stop
     with placed(job) as (model, save):
         fitted = fit(Learning(job, model), folder=folder, watch=watch, stop=stop)
         if fitted.validation_before is not None and fitted.best is not None:
-            evaluations.setdefault("validation_loss_before", fitted.validation_before)
-            evaluations["validation_loss_start"] = fitted.validation_before
-            evaluations["validation_loss_after"] = fitted.best.loss
+            measure = job.goal.objective.measure.replace("eval", "validation", 1)
+            evaluations.setdefault(f"{measure}_before", fitted.validation_before)
+            evaluations[f"{measure}_start"] = fitted.validation_before
+            evaluations[f"{measure}_after"] = fitted.best.loss
         forgetting["general_loss_adapter"] = general_loss(job, model)
         gather(model)
         best_step = None if fitted.best is None else fitted.best.step

@@ -41,5 +41,6 @@ class RunBase:
         chosen = random.Random(self.job.config.seed).sample(examples, min(SEEN, len(examples)))  # noqa: S311
         with torch.no_grad():
             for example in chosen:
-                input_ids = torch.tensor([example["input_ids"]], device=self.job.base.device)
+                tokens = list(self.job.goal.objective.tokens(example))
+                input_ids = torch.tensor([tokens], device=self.job.base.device)
                 self.model(input_ids=input_ids, use_cache=False, logits_to_keep=1)

@@ -45,6 +45,7 @@ def real_tokens_only(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], 
     So that whatever trainer counts positions from the front counts the same ones under every method.
     """
     ids = kwargs.get("input_ids", args[0] if args else None)
-    if isinstance(ids, Tensor) and output.logits.shape[1] > ids.shape[1]:
-        output.logits = output.logits[:, -ids.shape[1] :]
+    logits = getattr(output, "logits", None)  # none where log-probabilities were asked for in their place
+    if isinstance(ids, Tensor) and logits is not None and logits.shape[1] > ids.shape[1]:
+        output.logits = logits[:, -ids.shape[1] :]
     return output

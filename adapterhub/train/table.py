@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from adapterhub.method import Method
 from adapterhub.objective import Objective
 from adapterhub.plugins import Methods, installed_methods, load_objectives
+from adapterhub.train.full import FULL
+from adapterhub.train.goal import NEEDS_ADAPTER
 
 WIDTH = 100
 
@@ -28,7 +30,7 @@ class Trainable(NamedTuple):
 
 
 def trainables(methods: Methods, objectives: Iterable[Objective[Any]]) -> list[Trainable]:
-    """Every method and preset that trains, by name."""
+    """Every method and preset that trains, by name, and all of a base."""
     listed = list(objectives)
     names = [*(name for name, method in methods.by_name.items() if method.trained), *methods.presets]
     found = []
@@ -37,7 +39,7 @@ def trainables(methods: Methods, objectives: Iterable[Objective[Any]]) -> list[T
         method = methods.get(preset.method)
         held = method.trained_on if preset.quantization is None else {preset.quantization}
         found.append(Trainable(name, tuple(sorted(held, key=_floating_first)), _refused(method, listed)))
-    return found
+    return [*found, Trainable(FULL, ("none",), {each.name: NEEDS_ADAPTER for each in listed if not each.whole})]
 
 
 def table(width: int = WIDTH) -> str:
@@ -69,13 +71,14 @@ def _line(held: str, cells: Iterable[str], methods: str) -> str:
 
 
 def _reasons(found: Iterable[Trainable], width: int) -> list[str]:
+    """Why some are not trained so, each reason once for all objectives that give it."""
     of: dict[tuple[str, str], list[str]] = {}
     for each in found:
         for objective, reason in each.refused.items():
-            of.setdefault((objective, reason), []).append(each.name)
+            of.setdefault((each.name, reason), []).append(objective)
     lines = []
-    for (objective, reason), names in sorted(of.items()):
-        text = f"no {objective} of {', '.join(names)}: {reason}"
+    for (method, reason), objectives in sorted(of.items()):
+        text = f"no {', '.join(objectives)} of {method}: {reason}"
         lines += textwrap.wrap(text, width, subsequent_indent="  ")
     return lines
 

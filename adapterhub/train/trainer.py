@@ -18,6 +18,8 @@ from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import LossTrainer
 from adapterhub.train.method_steps import MethodStep, MethodSteps
 from adapterhub.train.sharding import check_sharding
+from adapterhub.train.tensors_kept import tensors_kept
+from adapterhub.train.unreported import Unreported
 
 
 def make_trainer(
@@ -30,17 +32,18 @@ def make_trainer(
     job = learning.job
     fitting = _fitting(learning)
     settings = _settings(job, str(checkpoints.folder)) | dict(fitting.settings)
-    parts = (Checkpoints, EpochOrder, MethodSteps, fitting.trainer)
+    parts = (Checkpoints, EpochOrder, MethodSteps, Unreported, fitting.trainer)
     shared = {"job": job, "course": course, "checkpoints": checkpoints}
     made: Any = type(f"Run{fitting.trainer.__name__}", parts, shared)
-    trainer: Trainer = made(
-        model=learning.model,
-        args=fitting.arguments(**settings),
-        train_dataset=job.train,
-        eval_dataset=job.held_out or None,
-        callbacks=[*callbacks, MethodStep(job)],
-        **fitting.keywords,
-    )
+    with tensors_kept(learning.model):
+        trainer: Trainer = made(
+            model=learning.model,
+            args=fitting.arguments(**settings),
+            train_dataset=job.train,
+            eval_dataset=job.held_out or None,
+            callbacks=[*callbacks, MethodStep(job)],
+            **fitting.keywords,
+        )
     check_sharding(job, trainer.accelerator)
     trainer.remove_callback(PrinterCallback)  # prints every log to stdout, which is for results
     return trainer
@@ -77,6 +80,7 @@ def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
         "use_cpu": job.base.device.type == "cpu",
         "dataloader_pin_memory": job.base.device.type != "cpu",
         "bf16": False,  # the adapter's tensors stay fp32; the frozen base computes in its own dtype
+        "gradient_checkpointing": None,  # TRL would switch it on, and leave it on; see `fit`
         "label_names": ["labels"],
         "remove_unused_columns": False,
         "logging_steps": 1,
