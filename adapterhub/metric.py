@@ -35,7 +35,7 @@ class Metric(ABC):
 
     @property
     def label(self) -> str:
-        """What its column and its figures in an adapter's record are called: the name, and its argument, if it has one."""
+        """What its figures are called, in the table and in records: the name, and the argument where it has one."""
         return self.name
 
     @abstractmethod

@@ -11,7 +11,7 @@ from adapterhub.evaluate.evaluation import Difference, Evaluation, EvaluationRow
 from adapterhub.evaluate.recording import check_recordable, record
 
 if TYPE_CHECKING:
-    from adapterhub.evaluate.complete import complete
+    from adapterhub.evaluate.completing import complete
     from adapterhub.evaluate.run import evaluate
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "record",
 ]
 
-_HOMES = {"complete": "adapterhub.evaluate.complete", "evaluate": "adapterhub.evaluate.run"}
+_HOMES = {"complete": "adapterhub.evaluate.completing", "evaluate": "adapterhub.evaluate.run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from adapterhub.adapter import Adapter
 from adapterhub.data import Dataset
 from adapterhub.engine import Engine, Request, Sampling
 from adapterhub.errors import DataError
-from adapterhub.evaluate.complete import complete
+from adapterhub.evaluate.completing import complete
 from adapterhub.evaluate.config import EvalConfig
 from adapterhub.evaluate.contender import Contender
 from adapterhub.evaluate.questions import Question
