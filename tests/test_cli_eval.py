@@ -107,9 +107,12 @@ def test_recorded_figures_are_new_content_under_the_same_tag(tiny_base: Path, da
     assert "| with the adapter | 0.0 (0.0 to 0.0) | 0.0 (0.0 to 0.0) |" in card
 
 
-def test_the_same_figures_again_change_nothing_and_others_take_their_place(tiny_base: Path, data: Path) -> None:
+def test_the_same_figures_again_change_nothing_and_others_take_their_place(
+    tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.default()
-    run(tiny_base, data, "team/a:v1", "--record")
+    monkeypatch.setenv("ADAPTERHUB_EVAL_RECORD", "1")
+    assert "recorded in " in run(tiny_base, data, "team/a:v1").stderr
     held = store.pin("team/a:v1")
     again = run(tiny_base, data, "team/a:v1", "--record")
     assert f"recorded already in {held}" in again.stderr

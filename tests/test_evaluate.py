@@ -14,8 +14,8 @@ from adapterhub.adapter import PROVENANCE_FILE, Adapter, Provenance, write_json
 from adapterhub.base import BaseModel
 from adapterhub.data import read_dataset
 from adapterhub.engine import Engine, Request, Sampling
-from adapterhub.errors import BaseMismatchError, ConfigError, DataError, InvalidInputError
-from adapterhub.evaluate import EvalConfig, Evaluation, complete, evaluate
+from adapterhub.errors import BaseMismatchError, ConfigError, ConflictError, DataError, InvalidInputError
+from adapterhub.evaluate import EvalConfig, Evaluation, complete, evaluate, record
 from adapterhub.evaluate.prompting import Prompting, separator
 from adapterhub.evaluate.questions import drawn_shots, questions
 from adapterhub.evaluation_record import EvaluationRecord
@@ -290,6 +290,28 @@ def test_an_adapter_of_another_base_is_refused(
         run(base, data, {"foreign": adapter})
     with pytest.raises(BaseMismatchError, match=r"foreign was made on elsewhere .*; one evaluation has one base"):
         evaluate(EvalConfig(data=data, base="no/such/base"), {"a": publish("a"), "foreign": adapter})
+
+
+def test_all_answer_in_shared_batches(base: BaseModel, publish: Publish) -> None:
+    adapters = [publish("a"), publish("b", "ia3")]
+    sampling = Sampling(max_new_tokens=4)
+    groups = [[Request((2 + n,), digest, sampling) for n in range(3)] for digest in ("", *(a.digest for a in adapters))]
+    with Engine(base) as engine:
+        for adapter in adapters:
+            engine.load_adapter(adapter)
+        found = complete(engine, groups)
+        assert engine.stats().mixed_method_steps > 0
+        assert found == [engine.generate(group) for group in groups]
+
+
+def test_figures_are_not_recorded_of_a_tag_that_moved(base: BaseModel, publish: Publish, tmp_path: Path) -> None:
+    adapter = publish("a")
+    pinned = Store.default().pin("a")
+    found = run(base, write(tmp_path / "test.jsonl", [("ab", "x")]), {"a": adapter})
+    publish("a", seed=1)
+    with pytest.raises(ConflictError):
+        record(Store.default(), pinned, adapter, found.record_of("a"))
+    assert Store.default().resolve("a").provenance == publish("a", seed=1).provenance
 
 
 def test_more_requests_than_seats_are_answered_in_order(base: BaseModel) -> None:
