@@ -73,7 +73,7 @@ def test_results_of_evaluations_are_a_table_whose_text_stays_text(card: Make) ->
     assert "<script" not in made
     assert "|  | regex=a&#124;b | prompt tokens | generated tokens |" in made
     assert "| with the adapter | 50.0 (40.0 to 60.0) | 12.3 | 3.0 |" in made
-    figures = [each["metric"] for each in metadata(made)["model-index"][0]["results"]]
+    figures = [each["metrics"][0] for each in metadata(made)["model-index"][0]["results"]]
     assert figures == [{"type": "regex=a|b", "name": "regex=a|b", "value": 0.5}]
 
 

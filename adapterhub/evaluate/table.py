@@ -50,17 +50,28 @@ def measure(
     answered: Sequence[Answered], expected: Sequence[str], metrics: Sequence[ChosenMetric], seed: int
 ) -> list[Measured]:
     """Score every contender's answers. Raises ConfigError or PluginError as the metrics."""
-    count = len(expected)
-    measured = []
-    for each in answered:
-        texts = [completion.text for completion in each.completions]
-        scores, resampled = {}, {}
-        for metric in metrics:
-            tallies = metric.tallies(texts, expected)
-            scores[metric.label] = metric.whole(tallies.sum(axis=0).tolist(), count)
-            resampled[metric.label] = figures(resampled_sums(tallies, seed), metric.whole, count)
-        measured.append(Measured(scores, resampled))
-    return measured
+    texts = [[completion.text for completion in each.completions] for each in answered]
+    tallies = [[metric.tallies(each, expected) for metric in metrics] for each in texts]
+    drawn = _resampled(tallies, seed)
+    return [_measured(metrics, *each, count=len(expected)) for each in zip(tallies, drawn, strict=True)]
+
+
+def _resampled(tallies: Sequence[Sequence[Figures]], seed: int) -> list[list[Figures]]:
+    """Their sums, [resamples, k] for each [examples, k], all of the same draws."""
+    flat = [each for of_one in tallies for each in of_one]
+    ends = np.cumsum([each.shape[1] for each in flat])[:-1]
+    sums = iter(np.split(resampled_sums(np.hstack(flat), seed), ends, axis=1))
+    return [[next(sums) for _ in of_one] for of_one in tallies]
+
+
+def _measured(
+    metrics: Sequence[ChosenMetric], tallies: Sequence[Figures], drawn: Sequence[Figures], *, count: int
+) -> Measured:
+    found = list(zip(metrics, tallies, drawn, strict=True))
+    return Measured(
+        {metric.label: metric.whole(each.sum(axis=0).tolist(), count) for metric, each, _ in found},
+        {metric.label: figures(sums, metric.whole, count) for metric, _, sums in found},
+    )
 
 
 def rows(answered: Sequence[Answered], measured: Sequence[Measured], config: EvalConfig) -> tuple[EvaluationRow, ...]:
