@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 
 from adapterhub.config import Config
 from adapterhub.errors import BaseMismatchError, ConfigError, CorruptAdapterError, UnsupportedAdapterError
+from adapterhub.evaluation_record import EvaluationRecord
 from adapterhub.json_object import load_object
 from adapterhub.method import Plan
 from adapterhub.prompt_format import PromptFormat
@@ -86,6 +87,8 @@ class Provenance(Config):
     """What decided every draw of chance, by the step that drew."""
     evaluations: dict[str, float] = Field(default_factory=dict)
     """Figures on the held-out split, by name."""
+    results: tuple[EvaluationRecord, ...] = ()
+    """What evaluations on held-out examples found, one for each file of them."""
     forgetting: dict[str, float] = Field(default_factory=dict)
     """What the base lost outside its task: nats per token of general text, without and with the adapter."""
     parents: tuple[str, ...] = ()

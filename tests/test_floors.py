@@ -25,6 +25,7 @@ CONTRACT = (
     "prompt_format",
     "json_object",
     "safetensors_header",
+    "evaluation_record",
     "adapter",
     "prompt_signature",
     "prompt_router",

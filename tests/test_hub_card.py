@@ -58,6 +58,25 @@ def outside(card: str) -> str:
     return body[: body.index(BEGIN)] + body[body.index(END) + len(END) :]
 
 
+def test_results_of_evaluations_are_a_table_whose_text_stays_text(card: Make) -> None:
+    hostile = "a|b <!-- adapterhub:end --> [x](http://y) <script>"
+    row = {"prompt_tokens": 12.34, "generated_tokens": 3.0, "scores": {"regex=a|b": 0.5}, "intervals": {}}
+    result = {
+        "data_sha256": "0" * 64,
+        "examples": 30,
+        "verdict": hostile,
+        "settings": {hostile: hostile},
+        "rows": [row | {"label": hostile}, row | {"label": "with the adapter", "intervals": {"regex=a|b": (0.4, 0.6)}}],
+    }
+    made = card(results=[result])
+    assert made.count(END) == 1
+    assert "<script" not in made
+    assert "|  | regex=a&#124;b | prompt tokens | generated tokens |" in made
+    assert "| with the adapter | 50.0 (40.0 to 60.0) | 12.3 | 3.0 |" in made
+    figures = [each["metrics"][0] for each in metadata(made)["model-index"][0]["results"]]
+    assert figures == [{"type": "regex=a|b", "name": "regex=a|b", "value": 0.5}]
+
+
 def test_a_new_card_has_what_the_hub_wants_to_know(card: Make) -> None:
     made = card(evaluations={"validation_loss_before": 3.5, "validation_loss_after": 0.25})
     found = metadata(made)

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from adapterhub.adapter import Adapter, Provenance
 from adapterhub.cli.ls import summary
 from adapterhub.cli.output import echo_json, echo_record
+from adapterhub.evaluation_record import EvaluationRecord
 from adapterhub.method import COMMON_PEFT_KEYS
 from adapterhub.store import AdapterRef, RefMove, Store, StoredAdapter
 
@@ -79,9 +80,18 @@ def _made(provenance: Provenance) -> dict[str, Any]:
         "training": {"base held as": provenance.quantization or "not recorded"} | provenance.training,
         "seeds": provenance.seeds,
         "evaluations": _short(provenance.evaluations),
+        "results": {str(number): _result(each) for number, each in enumerate(provenance.results, start=1)},
         "forgetting": _short(provenance.forgetting),
         "versions": provenance.versions,
     }
+
+
+def _result(result: EvaluationRecord) -> dict[str, Any]:
+    """One evaluation: each row's scores in hundredths."""
+    rows = {
+        row.label: ", ".join(f"{name} {100 * value:.1f}" for name, value in row.scores.items()) for row in result.rows
+    }
+    return {"verdict": result.verdict, "examples": result.examples, "data_sha256": result.data_sha256, **rows}
 
 
 def _told(move: RefMove) -> str:

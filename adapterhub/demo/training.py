@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,9 +21,11 @@ from adapterhub.demo.recipe import (
     TRAIN_QUANTIZATION,
     Recipe,
 )
-from adapterhub.engine import Engine
-from adapterhub.evaluate import Accuracy, Trial, score
+from adapterhub.engine import Completion, Engine, Request, Sampling
+from adapterhub.evaluate import complete
+from adapterhub.records import Pair
 from adapterhub.store import AdapterRef, Store
+from adapterhub.tasks import Task
 from adapterhub.train import TrainConfig, TrainResult, train
 
 
@@ -32,6 +36,17 @@ class Trained:
     recipe: Recipe
     ref: AdapterRef
     result: TrainResult
+
+
+class Accuracy(NamedTuple):
+    """How many of the answers were right."""
+
+    right: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.right / self.total
 
 
 def train_and_publish(recipe: Recipe, base: BaseModel, store: Store, console: Console) -> Trained:
@@ -65,20 +80,28 @@ def accuracies(
 ) -> list[tuple[Accuracy, Accuracy]]:
     """Accuracy of the bare base and of each adapter on its held-out examples, all in shared batches."""
     base = BaseModel.load(base_ref, quantization=SERVE_QUANTIZATION)
-    trials = []
+    groups, keys = [], []
     for item in trained:
         prompt_format = item.result.adapter.prompt_format
         assert prompt_format is not None
-        pairs = tuple((pair.prompt, pair.completion) for pair in read_dataset(item.recipe.task.test).pairs)
+        pairs = read_dataset(item.recipe.task.test).pairs
+        prompts = [tuple(prompt_format.encode_prompt(base.tokenizer, pair.prompt)) for pair in pairs]
+        sampling = Sampling(max_new_tokens=item.recipe.max_new_tokens)
         for digest in ("", item.ref.digest):
-            limit = item.recipe.max_new_tokens
-            trials.append(Trial(digest, prompt_format, pairs, item.recipe.task.score, limit))
+            groups.append([Request(ids, digest, sampling) for ids in prompts])
+            keys.append((item.recipe.task, pairs))
     with Engine(base) as engine, progress_bar(console) as bar:
         for item in trained:
             engine.load_adapter(store.resolve(item.ref))
-        row = bar.add_task("evaluate", total=sum(len(trial.pairs) for trial in trials))
-        scores = score(engine, trials, on_answer=lambda: bar.advance(row))
+        row = bar.add_task("evaluate", total=sum(map(len, groups)))
+        answers = complete(engine, groups, on_answer=lambda: bar.advance(row))
+    scores = [_accuracy(task, pairs, group) for (task, pairs), group in zip(keys, answers, strict=True)]
     return list(zip(scores[::2], scores[1::2], strict=True))
+
+
+def _accuracy(task: Task, pairs: Sequence[Pair], answers: Sequence[Completion]) -> Accuracy:
+    right = sum(task.score(answer.text, pair.completion) for answer, pair in zip(answers, pairs, strict=True))
+    return Accuracy(right, len(pairs))
 
 
 def report(trained: list[Trained], scored: list[tuple[Accuracy, Accuracy]], console: Console) -> list[str]:

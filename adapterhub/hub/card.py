@@ -16,7 +16,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 
 from adapterhub.adapter import Adapter
 from adapterhub.errors import ConflictError
-from adapterhub.hub.card_text import BEGIN, END, one_line, section
+from adapterhub.hub.card_text import BEGIN, END, MAX_RESULTS, one_line, section
 from adapterhub.hub.target import Target
 
 HELD_OUT = "held-out"
@@ -78,6 +78,9 @@ def _merged(present: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
 def _metadata(adapter: Adapter, target: Target, base_model: str) -> dict[str, Any]:
     provenance = adapter.provenance
     evaluations = provenance.evaluations if provenance else {}
+    figures = list(evaluations.items())
+    for result in provenance.results[:MAX_RESULTS] if provenance else ():
+        figures += result.rows[-1].scores.items() if result.rows else ()
     results = [
         EvalResult(
             task_type="text-generation",
@@ -87,7 +90,7 @@ def _metadata(adapter: Adapter, target: Target, base_model: str) -> dict[str, An
             metric_name=one_line(metric),
             metric_value=value,
         )
-        for metric, value in evaluations.items()
+        for metric, value in figures
     ]
     data = ModelCardData(
         base_model=base_model,

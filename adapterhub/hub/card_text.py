@@ -14,6 +14,7 @@ from typing import Any
 
 from adapterhub.adapter import TENSORS_FILE, Adapter
 from adapterhub.base_name import BUILT_IN
+from adapterhub.evaluation_record import EvaluationRecord, RecordedRow
 from adapterhub.plugins import peft_types
 from adapterhub.prompt_format import PromptFormat
 
@@ -21,9 +22,10 @@ BEGIN = "<!-- adapterhub:begin -->"
 END = "<!-- adapterhub:end -->"
 
 MAX_ROWS = 100
+MAX_RESULTS = 10
 MAX_TEXT = 400
 """Characters of one value; a longer one is cut."""
-ELSEWHERE = ("format_version", "prompt_format", "evaluations")
+ELSEWHERE = ("format_version", "prompt_format", "evaluations", "results")
 """What the record's table leaves out: it is told by itself."""
 
 _PLAIN = frozenset(" .,/=+-")
@@ -42,6 +44,7 @@ def section(adapter: Adapter, repo: str, revision: str, base_model: str) -> str:
             parts.append(_prompt_format(provenance.prompt_format))
         if provenance.evaluations:
             parts.append(_evaluations(provenance.evaluations))
+        parts += [_result(result) for result in provenance.results[:MAX_RESULTS]]
     parts.append(_record(adapter))
     return "\n\n".join((BEGIN, *parts, END))
 
@@ -125,6 +128,34 @@ def _evaluations(evaluations: Mapping[str, float]) -> str:
         after = evaluations.get(f"{name}_after", evaluations.get(name))
         lines.append(f"| {plain(name)} | {_figure(before)} | {_figure(after)} |")
     return "\n".join(lines)
+
+
+def _result(result: EvaluationRecord) -> str:
+    """The table of `adapterhub eval`, in hundredths, and its verdict."""
+    metrics = list(dict.fromkeys(metric for row in result.rows for metric in row.scores))
+    columns = ["", *(plain(metric) for metric in metrics), "prompt tokens", "generated tokens"]
+    lines = [
+        f"## Against prompting the base, on {result.examples} held-out examples",
+        "",
+        f"{plain(result.verdict)} ({plain(metrics[0])})." if metrics else plain(result.verdict),
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+    ]
+    for row in result.rows[:MAX_ROWS]:
+        scores = [_score(row, metric) for metric in metrics]
+        tokens = [f"{row.prompt_tokens:.1f}", f"{row.generated_tokens:.1f}"]
+        lines.append(f"| {' | '.join([plain(row.label), *scores, *tokens])} |")
+    settings = ", ".join(f"{plain(name)} {plain(value)}" for name, value in result.settings.items())
+    lines += ["", f"In brackets 95 % bootstrap intervals. Examples: sha256 {plain(result.data_sha256)}. {settings}"]
+    return "\n".join(lines)
+
+
+def _score(row: RecordedRow, metric: str) -> str:
+    if metric not in row.scores:
+        return ""
+    low, high = row.intervals.get(metric, (row.scores[metric], row.scores[metric]))
+    return f"{100 * row.scores[metric]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _figure(value: float | None) -> str:

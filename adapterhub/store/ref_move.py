@@ -23,7 +23,7 @@ class RefMove(Config):
     previous: Held
     """What it held before; empty when there was none."""
     action: Annotated[str, Field(pattern="^[a-z][a-z-]{0,31}$")]
-    """The verb: publish, pull, tag, rollback, rm, push; `found` when nobody logged it."""
+    """The verb: publish, pull, tag, rollback, rm, push, eval; `found` when nobody logged it."""
     source: Annotated[str, Field(max_length=500)] = ""
     """Where the content came from or went to, such as `hf:org/repo:main`."""
     commit: Annotated[str, Field(pattern="^([0-9a-f]{40})?$")] = ""
