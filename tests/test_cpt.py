@@ -183,7 +183,7 @@ def test_a_long_document_is_cut_and_each_of_its_tokens_is_learned_once(plain: Ba
 @pytest.mark.parametrize("method", METHODS)
 def test_it_lowers_the_loss_of_text_with_every_kind_of_method(base: BaseModel, tmp_path: Path, method: str) -> None:
     data = save_lines(tmp_path / "texts.jsonl", ({"text": text.text} for text in TEXTS))
-    result = train_to("cpt", base, data, tmp_path / "out", method, max_length=64, epochs=6, batch_size=3)
+    result = train_to("cpt", base, data, tmp_path / "out", method, max_length=64, epochs=4, batch_size=3)
     assert result.loss_before is not None
     assert result.loss_after is not None
     assert result.loss_after < 0.95 * result.loss_before
@@ -193,7 +193,7 @@ def test_it_lowers_the_loss_of_text_with_every_kind_of_method(base: BaseModel, t
     assert record.prompt_format is not None
     assert record.prompt_format.kind == "raw"
     rows = len(TEXTS) if "tuning" in method else len(Packing(base).rows)
-    assert record.training["steps"] == 6 * -(-rows // 3)
+    assert record.training["steps"] == 4 * -(-rows // 3)
 
 
 def test_the_validation_loss_is_that_of_the_documents_whatever_the_rows(plain: BaseModel, tmp_path: Path) -> None:
@@ -210,9 +210,7 @@ def test_the_validation_loss_is_that_of_the_documents_whatever_the_rows(plain: B
 def test_adalora_plans_for_the_steps_of_packed_rows(plain: BaseModel, tmp_path: Path) -> None:
     data = save_lines(tmp_path / "texts.jsonl", ({"text": text.text} for text in TEXTS))
     values = {"base": "tiny", "data": data, "validation_share": 0, "method": "adalora", "objective": "cpt"}
-    result = train(
-        TrainConfig.load({**values, "epochs": 20, "batch_size": 1}, where="test"), tmp_path / "a", base=plain
-    )
+    result = train(TrainConfig.load({**values, "epochs": 8, "batch_size": 1}, where="test"), tmp_path / "a", base=plain)
     assert result.adapter.config["total_step"] == len(result.losses)
 
 

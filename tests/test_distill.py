@@ -198,7 +198,7 @@ def test_the_student_approaches_the_base_with_another_adapter(
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     options = {"teacher_adapter": ref, "alpha": 0, "temperature": 1}
     result = train_to(
-        "distill", base, data, tmp_path / "out", method, objective_options=options, prompt_format="raw", epochs=6
+        "distill", base, data, tmp_path / "out", method, objective_options=options, prompt_format="raw", epochs=5
     )
     assert result.loss_before is not None
     assert result.loss_after is not None

@@ -15,7 +15,7 @@ def vocabulary_differs(teacher: PreTrainedTokenizerBase, base: PreTrainedTokeniz
         return ""
     token = min(
         (token for token in theirs.keys() | ours.keys() if theirs.get(token) != ours.get(token)),
-        key=lambda token: min(vocab[token] for vocab in (theirs, ours) if token in vocab),
+        key=lambda token: (min(vocab[token] for vocab in (theirs, ours) if token in vocab), token),
     )
     ids = [f"is {vocab[token]}" if token in vocab else "is unknown" for vocab in (theirs, ours)]
     return f"{len(theirs)} tokens, the base's {len(ours)}; {token!r} {ids[0]} there and {ids[1]} here"
