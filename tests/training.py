@@ -19,8 +19,10 @@ from adapterhub.encoder import Encoder, Example
 from adapterhub.plugins import installed_methods
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.safetensors_header import WHOLE_NUMBERS
+from adapterhub.store import Store
 from adapterhub.train import Progress, TrainConfig, TrainResult, train
 from adapterhub.train.response_loss import mean_loss
+from adapterhub.train.stored_on import stored_on
 
 
 def encode(
@@ -77,3 +79,28 @@ def assert_trains(base: BaseModel, method: str, into: Path, *, rate: float, opti
     loaded: Any = PeftModel.from_pretrained(copy.deepcopy(base.model), into)
     assert mean_loss(loaded, examples, batch_size=8, device=base.device) == pytest.approx(result.loss_after, abs=1e-5)
     return result
+
+
+def assert_goes_on(base: BaseModel, method: str, into: Path, *, rate: float, options: dict[str, Any]) -> TrainResult:
+    """An adapter that is trained on starts as it is stored, learns, names its parent, and gives the base back."""
+    parent = train_briefly(base, method, into / "first" / "out", rate=rate, options=options, max_steps=2)
+    ref = Store.default().publish(parent.folder, "parent")
+    dataset = read_dataset(into / "first" / "colors.jsonl")
+    assert parent.adapter.prompt_format is not None
+    examples = encode(dataset, base.tokenizer, parent.adapter.prompt_format, max_length=64)
+    with stored_on(base, Store.default().resolve(ref)) as stored:
+        loss = mean_loss(stored, examples, batch_size=8, device=base.device)
+    if options.get("init_lora_weights") != "loftq":  # trained on what is left of the base, saved for the original
+        assert loss == pytest.approx(parent.loss_after, abs=1e-6)
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    child = train_briefly(base, None, into / "second" / "out", rate=rate, init_from=str(ref), max_steps=2)
+    after = base.model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    record = child.adapter.provenance
+    assert record is not None
+    assert record.parents == (str(ref),)
+    assert record.evaluations["validation_loss_start"] == pytest.approx(loss, abs=1e-6)
+    assert record.evaluations["validation_loss_before"] == pytest.approx(parent.loss_before, abs=1e-6)
+    assert child.loss_after != pytest.approx(loss, abs=1e-6)
+    return child

@@ -22,7 +22,7 @@ PAIRS = {
     "objective_options": (("-O", "--objective-option"), "An option of the objective."),
 }
 """Fields of options by name, given one by one; `parse_options` reads them."""
-METAVARS = {"base": "BASE", "method": "METHOD", "adapter": "REF"}
+METAVARS = {"base": "BASE", "method": "METHOD", "adapter": "REF", "init_from": "REF"}
 """Fields whose values the shell can complete; of the others, the type decides."""
 
 

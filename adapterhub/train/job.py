@@ -80,10 +80,7 @@ class TrainJob:
         processes = Processes.now()
         _check_divides(config, processes)
         if config.init_from and config.method == FULL:
-            raise ConfigError(
-                "init_from: method full has no adapter to go on with (to train a model on, it is the base)",
-                field="init_from",
-            )
+            raise ConfigError("init_from: method full has no adapter to go on with", field="init_from")
         parent = Parent.of(config.init_from) if config.init_from else None
         choice = _choice(config) if parent is None else None
         goal = Goal.of(config.objective, config.objective_options)
