@@ -17,6 +17,7 @@ from adapterhub.cli.progress import step_progress
 from adapterhub.errors import AdapterHubError, ConfigError, RefError
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
+from adapterhub.train.general_change import GeneralChange
 
 if TYPE_CHECKING:
     from adapterhub.train import TrainResult
@@ -91,10 +92,14 @@ def _report(published: AdapterRef, result: TrainResult, as_json: bool) -> None:
         "validation_loss_before": result.loss_before,
         "validation_loss_after": result.loss_after,
     }
+    general = GeneralChange.of(result.adapter.provenance.forgetting) if result.adapter.provenance else None
     if as_json:
-        echo_json({"ref": published.label, "digest": published.digest, **figures})
+        lost = general.as_json() if general else {}
+        echo_json({"ref": published.label, "digest": published.digest, **figures, **lost})
         return
     click.echo(f"{figures['steps']} steps, {result.tokens} tokens, {result.tokens_per_second:.0f} tokens/s", err=True)
     if result.loss_before is not None:
         click.echo(f"validation loss {result.loss_before:.4f} -> {result.loss_after:.4f}", err=True)
+    if general is not None:
+        click.echo(f"general text: {general}", err=True)
     click.echo(str(published))

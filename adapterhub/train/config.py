@@ -50,6 +50,14 @@ class TrainConfig(Config):
     """Share of the steps in which the learning rate rises."""
     max_length: int = Field(default=512, ge=2)
     """Most tokens of a prompt with its response; a longer example is refused with its line."""
+    probe: Path | None = None
+    """General text to measure forgetting on, plain or JSONL of {"text": ...}. By default some that is shipped."""
+    replay: Path | None = None
+    """File of general data to mix in against forgetting: records of any known format, or plain text."""
+    replay_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the replayed rows among all that are trained on."""
+    samples: int = Field(default=4, ge=0, le=32)
+    """Held-out prompts that the base and the adapter answer, for the report."""
     prompt_signature: bool = True
     """Record what the prompts look like, in 1024 small numbers, so that a router can tell such prompts."""
     seed: int = Field(default=0, ge=0, lt=2**32)

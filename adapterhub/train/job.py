@@ -20,6 +20,8 @@ from adapterhub.train.bare_base import BareBase
 from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.goal import Goal
+from adapterhub.train.probe import Probe
+from adapterhub.train.replay import Replay
 
 TRAINABLE = get_args(TrainQuantization)
 """Quantizations a gradient can pass."""
@@ -45,6 +47,10 @@ class TrainJob:
     """Empty when nothing is held out."""
     data: dict[str, Any]
     """Digests and counts of the data, for the adapter's record."""
+    replays: bool
+    """Whether general data are mixed in among `train`."""
+    probe: Probe
+    """What forgetting is measured on."""
     prompt_signature: str
     """Of the prompts trained on; empty when the run is to leave none."""
 
@@ -60,7 +66,9 @@ class TrainJob:
         train, held_out = _read_sides(config)
         for side in (train, held_out):
             goal.check_data(side)
-        options = method.scheduled(options, _steps(config, len(train.records)))
+        probe, replay = Probe.of(config.probe), Replay.of(config, goal)
+        rows = len(train.records) + (replay.count(len(train.records)) if replay else 0)
+        options = method.scheduled(options, _steps(config, rows))
         shape = read_base(config.base)[1] if base is None else base.shape
         goal.check(choice, shape)
         plan = method.plan(options, shape)  # an option the base cannot meet is named before it loads
@@ -77,6 +85,9 @@ class TrainJob:
             else []
             for side in (train, held_out)
         ]
+        data = _record(train, held_out)
+        if replay is not None:
+            sides[0], data["replay"] = replay.mix(sides[0], encoder, base, probe)
         return cls(
             config=config,
             preset=preset,
@@ -88,7 +99,9 @@ class TrainJob:
             encoder=encoder,
             train=sides[0],
             held_out=sides[1],
-            data=_record(train, held_out),
+            data=data,
+            replays=replay is not None,
+            probe=probe,
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",

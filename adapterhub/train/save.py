@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from peft import PeftModel
 
 from adapterhub.adapter import CARD_FILE, CONFIG_FILE, PROVENANCE_FILE, Adapter, Provenance, read_folder, write_json
-from adapterhub.general_text import general_text_digest
 from adapterhub.peft.portable import portable
 from adapterhub.train.job import TrainJob
 
@@ -25,8 +24,12 @@ UNRECORDED = frozenset(
         "objective",
         "objective_options",
         "options",
+        "probe",
         "prompt_format",
         "quantization",
+        "replay",
+        "replay_share",
+        "samples",
         "system_prompt",
         "validation",
     )
@@ -83,7 +86,7 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
         quantization=job.base.quantization,
         prompt_format=job.prompt_format,
         prompt_signature=job.prompt_signature,
-        data=job.data | {"general_text": general_text_digest()},
+        data=job.data | {"general_text": job.probe.digest},
         training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **preset, **settings},
         seeds={"training": job.config.seed},
         evaluations=figures.evaluations,

@@ -40,7 +40,9 @@ def _fitting(learning: Learning) -> Fitting:
     if not isinstance(objective, LossObjective):
         return objective.fitting(options, learning)
     keywords = {"learning": learning, "data_collator": lambda rows: objective.collate(options, rows)}
-    return Fitting(LossTrainer, TrainingArguments, {"train_sampling_strategy": "group_by_length"}, keywords)
+    # replayed rows are of other lengths: sorted by them, they would have batches of their own
+    sampling = "random" if learning.job.replays else "group_by_length"
+    return Fitting(LossTrainer, TrainingArguments, {"train_sampling_strategy": sampling}, keywords)
 
 
 def _settings(job: TrainJob, folder: str) -> dict[str, Any]:
