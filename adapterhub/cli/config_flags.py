@@ -53,12 +53,15 @@ class FieldValue(click.ParamType[Any]):
         return [CompletionItem(choice) for choice in self._choices if choice.startswith(incomplete)]
 
 
-def config_flags(config: type[Config]) -> Callable[[Command], Command]:
-    """Adds a flag for every field of `config`; a tuple's may be repeated, and options are `-o KEY=VALUE`."""
+def config_flags(config: type[Config], *, required: bool = True) -> Callable[[Command], Command]:
+    """Adds a flag for every field of `config`; a tuple's may be repeated, and options are `-o KEY=VALUE`.
+
+    Without `required`, what the config needs may come from elsewhere, and the verb tells what is missing.
+    """
 
     def add(command: Command) -> Command:
         for name, field in reversed(config.model_fields.items()):
-            command = (_repeated_pairs(name) if name in PAIRS else _flag(name, field))(command)
+            command = (_repeated_pairs(name) if name in PAIRS else _flag(name, field, required=required))(command)
         return command
 
     return add
@@ -69,7 +72,7 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _flag(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+def _flag(name: str, field: FieldInfo, *, required: bool) -> Callable[[Command], Command]:
     flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
     if field.annotation is bool:
         return click.option(flag, name, is_flag=True, default=field.default, help=field.description)
@@ -81,7 +84,7 @@ def _flag(name: str, field: FieldInfo) -> Callable[[Command], Command]:
         flag,
         name,
         type=click.STRING if name in METAVARS else value,
-        required=field.is_required(),
+        required=required and field.is_required(),
         multiple=repeated,
         metavar=METAVARS.get(name) or value.metavar(),
         help=field.description,

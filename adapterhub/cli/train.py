@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from adapterhub.cli.config_flags import config_flags, given
+from adapterhub.cli.config_flags import FLAGS, config_flags, given
 from adapterhub.cli.output import echo_json
 from adapterhub.cli.progress import step_progress
+from adapterhub.cli.sweep import train_sweep
 from adapterhub.errors import AdapterHubError, ConfigError, RefError
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
@@ -24,20 +26,43 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 adapterhub train --name team/orders --base smollm2-135m --data orders.jsonl -o r=16 -o lora_alpha=32
-adapterhub train --name team/orders:4bit --base smollm2-135m --data orders.jsonl --method qlora --max-steps 200"""
+adapterhub train --name team/orders:4bit --base smollm2-135m --data orders.jsonl --method qlora --max-steps 200
+adapterhub train --name team/orders --sweep sweep.toml"""
+
+TYPED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+"""Where a value comes from that wins over a file of settings."""
 
 
 @click.command("train")
-@click.option("--name", "ref", required=True, metavar="REF", help="Publish as [namespace/]name[:tag].")
-@config_flags(TrainConfig)
+@click.option("--name", "ref", metavar="REF", help="Publish as [namespace/]name[:tag].")
+@click.option("--sweep", metavar="PATH", type=click.Path(path_type=Path), help="Train all that a TOML file lists.")
+@config_flags(TrainConfig, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def command(
-    ref: str, options: tuple[str, ...], objective_options: tuple[str, ...], as_json: bool, **values: str | None
+    ctx: click.Context,
+    /,
+    ref: str | None,
+    sweep: Path | None,
+    options: tuple[str, ...],
+    objective_options: tuple[str, ...],
+    as_json: bool,
+    **values: str | None,
 ) -> None:
     """Train an adapter on a frozen base and publish it to the store.
 
     The data are lines of {"prompt": ..., "completion": ...}. An option's value may be JSON.
     """
+    if sweep is not None:
+        if options or objective_options:
+            raise click.UsageError("with --sweep, options stand in its file", ctx)
+        typed = {name: value for name, value in values.items() if ctx.get_parameter_source(name) in TYPED}
+        train_sweep(sweep, ref, typed, as_json=as_json)
+        return
+    for name, value in {"name": ref, **values}.items():
+        if value is None and (name == "name" or TrainConfig.model_fields[name].is_required()):
+            raise click.UsageError(f"missing option '{FLAGS.get(name, f'--{name}')}'", ctx)
+    assert ref is not None
     pairs = {"options": parse_options(options), "objective_options": parse_options(objective_options)}
     config = TrainConfig.load(given(values) | pairs, where="train")
     if AdapterRef.parse(ref).digest:

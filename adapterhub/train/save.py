@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from datetime import UTC, datetime
@@ -75,11 +76,20 @@ def save(job: TrainJob, model: PeftModel, into: Path, *, start: Path | None, fig
     return adapter
 
 
-def _provenance(job: TrainJob, figures: Figures) -> Provenance:
+def recorded_settings(job: TrainJob) -> dict[str, Any]:
+    """What an adapter's record says of how it was asked for, besides its data and base.
+
+    Of the options a digest: PEFT writes those that it resolved, and they may name a path of this machine.
+    """
+    options = hashlib.sha256(job.options.model_dump_json().encode()).hexdigest()
     settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
     preset = {"preset": job.preset.name} if job.preset.name != job.method.name else {}
     chosen = job.goal.options.model_dump(mode="json")
     goal = {"objective_options": chosen} if chosen else {}
+    return {"objective": job.goal.objective.name, **goal, **preset, **settings, "options_sha256": options}
+
+
+def _provenance(job: TrainJob, figures: Figures) -> Provenance:
     return Provenance(
         method=job.method.name,
         base=job.base.record,
@@ -87,7 +97,7 @@ def _provenance(job: TrainJob, figures: Figures) -> Provenance:
         prompt_format=job.prompt_format,
         prompt_signature=job.prompt_signature,
         data=job.data | {"general_text": job.probe.digest},
-        training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **preset, **settings},
+        training={"steps": figures.steps, **recorded_settings(job)},
         seeds={"training": job.config.seed},
         evaluations=figures.evaluations,
         forgetting=figures.forgetting,
