@@ -21,6 +21,7 @@ from adapterhub.train.choice import Choice
 from adapterhub.train.config import TrainConfig, TrainQuantization
 from adapterhub.train.goal import Goal
 from adapterhub.train.probe import Probe
+from adapterhub.train.questions import Question, questions
 from adapterhub.train.replay import Replay
 
 TRAINABLE = get_args(TrainQuantization)
@@ -51,6 +52,8 @@ class TrainJob:
     """Whether general data are mixed in among `train`."""
     probe: Probe
     """What forgetting is measured on."""
+    questions: list[Question]
+    """Held-out prompts that are answered before and after."""
     prompt_signature: str
     """Of the prompts trained on; empty when the run is to leave none."""
 
@@ -102,6 +105,7 @@ class TrainJob:
             data=data,
             replays=replay is not None,
             probe=probe,
+            questions=questions(held_out.records, encoder, config.samples, config.seed),
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",

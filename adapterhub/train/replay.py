@@ -119,13 +119,21 @@ class Replay:
         if own:
             yield from objective.prepare(options, own, encoder, BareBase(base))
         for record in others:
-            if isinstance(record, Text):
-                yield from _pieces(record, encoder)
-            elif isinstance(record, Pair):
-                yield encoder.pair(record)
-            else:
-                name = objective.name
-                raise encoder.error(record.line, f"objective {name} replays no {KINDS[type(record)]}")
+            rows = list(_rows(record, encoder))
+            if not rows and isinstance(record, Text):
+                continue  # of a single token
+            if not (rows and self._takes(rows[:1])):
+                problem = f"objective {objective.name} replays no {KINDS[type(record)]}"
+                raise encoder.error(record.line, problem if not rows else f"{problem}: its rows hold more than tokens")
+            yield from rows
+
+    def _takes(self, rows: list[Example]) -> bool:
+        """Whether the objective's batches can hold rows of tokens and labels alone, tried out."""
+        try:
+            self.goal.loss.collate(self.goal.options, rows)
+        except (KeyError, TypeError, ValueError):
+            return False
+        return True
 
 
 def _plain(path: Path) -> Dataset:
@@ -134,6 +142,14 @@ def _plain(path: Path) -> Dataset:
     if not records:
         raise DataError(path, 1, "no text in the file")
     return Dataset(str(path), hashlib.sha256(raw).hexdigest(), "text", records)
+
+
+def _rows(record: Record, encoder: Encoder) -> Iterator[Example]:
+    """A record as rows of tokens; none of a kind that has no such rows."""
+    if isinstance(record, Text):
+        yield from _pieces(record, encoder)
+    elif isinstance(record, Pair):
+        yield encoder.pair(record)
 
 
 def _pieces(record: Text, encoder: Encoder) -> Iterator[Example]:

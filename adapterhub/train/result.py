@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
+from adapterhub.train.sample import Sample
 
 
 class TrainStep(NamedTuple):
@@ -18,6 +19,13 @@ class TrainStep(NamedTuple):
     total: int
     loss: float
     """Mean over the step's response tokens, in nats; with the method's own term, if it has one."""
+
+
+class Validation(NamedTuple):
+    """What is held out, measured after a step."""
+
+    step: int
+    loss: float
 
 
 Progress = Callable[[TrainStep], None]
@@ -39,6 +47,13 @@ class TrainResult:
     """Tokens of prompts and responses seen in training, pads not counted."""
     seconds: float
     """Time of the steps alone."""
+    validations: tuple[Validation, ...] = ()
+    best_step: int | None = None
+    """After which step the adapter was as it is saved, where validation chose it; None without held-out examples."""
+    peak_bytes: int = 0
+    """Most memory held."""
+    samples: tuple[Sample, ...] = ()
+    """Held-out prompts answered before and after."""
 
     @property
     def tokens_per_second(self) -> float:

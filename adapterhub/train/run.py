@@ -16,7 +16,8 @@ from adapterhub.train.forgetting import general_loss
 from adapterhub.train.job import TrainJob
 from adapterhub.train.learning import Learning
 from adapterhub.train.loss_trainer import validation_loss
-from adapterhub.train.result import Progress, TrainResult
+from adapterhub.train.result import Progress, TrainResult, Validation
+from adapterhub.train.samples import answers, samples
 from adapterhub.train.save import Figures, save
 from adapterhub.train.start import start_kept
 
@@ -37,6 +38,7 @@ def train(
     forgetting = {"general_loss_base": general_loss(job, job.base.model)}
     if job.held_out and isinstance(job.goal.objective, LossObjective):
         evaluations["validation_loss_before"] = validation_loss(Learning(job, job.base.model), job.base.model)
+    before = answers(job, job.base.model)
     torch.manual_seed(config.seed)
     with (
         attached(job) as model,
@@ -47,6 +49,7 @@ def train(
             evaluations.setdefault("validation_loss_before", fitted.validation_before)
             evaluations["validation_loss_after"] = fitted.validation_after
         forgetting["general_loss_adapter"] = general_loss(job, model)
+        answered = samples(job, before, answers(job, model))
         figures = Figures(len(fitted.losses), evaluations, forgetting)
         adapter = save(job, model, into, start=start, figures=figures)
     return TrainResult(
@@ -57,4 +60,10 @@ def train(
         losses=fitted.losses,
         tokens=fitted.tokens,
         seconds=fitted.seconds,
+        validations=tuple(Validation(len(fitted.losses), loss) for loss in _after(evaluations)),
+        samples=answered,
     )
+
+
+def _after(evaluations: dict[str, float]) -> list[float]:
+    return [loss for name, loss in evaluations.items() if name == "validation_loss_after"]
