@@ -17,6 +17,7 @@ from adapterhub.cli.output import echo_json
 from adapterhub.cli.progress import step_progress
 from adapterhub.cli.sweep import train_sweep
 from adapterhub.errors import AdapterHubError, ConfigError, RefError
+from adapterhub.report import Report, write_report
 from adapterhub.store import AdapterRef, Store
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.general_change import GeneralChange
@@ -35,6 +36,7 @@ TYPED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 @click.command("train")
 @click.option("--name", "ref", metavar="REF", help="Publish as [namespace/]name[:tag].")
+@click.option("--run-folder", metavar="DIR", type=click.Path(path_type=Path), help="Where the report goes.")
 @click.option("--sweep", metavar="PATH", type=click.Path(path_type=Path), help="Train all that a TOML file lists.")
 @config_flags(TrainConfig, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,6 +45,7 @@ def command(
     ctx: click.Context,
     /,
     ref: str | None,
+    run_folder: Path | None,
     sweep: Path | None,
     options: tuple[str, ...],
     objective_options: tuple[str, ...],
@@ -77,7 +80,10 @@ def command(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    report = Report.of(result)  # while the files are there
     published = _publish(folder, ref)
+    if run_folder is not None:
+        write_report(report.model_copy(update={"name": published.label, "digest": published.digest}), run_folder)
     _report(published, result, as_json)
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 GROUPS = {
-    "Train": ("demo", "plan", "train"),
+    "Train": ("demo", "plan", "train", "report"),
     "Adapters": ("ls", "show", "diff", "rm", "tag", "rollback", "import", "export", "merge"),
     "Hub": ("push", "pull", "outdated"),
     "Serve": ("serve", "generate", "ps", "load", "unload", "route", "keys"),
