@@ -11,9 +11,7 @@ import click
 from adapterhub.errors import InvalidInputError
 from adapterhub.report import read_report, write_report
 
-EXAMPLE = """\
-adapterhub eval team/orders --data test.jsonl --json > eval.json
-adapterhub report runs/orders --evaluation eval.json"""
+EXAMPLE = "adapterhub report runs/orders --evaluation eval.json"
 
 
 @click.command("report")
