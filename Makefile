@@ -33,7 +33,8 @@ soak: install
 	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py \
 		tests/test_store_crash.py tests/test_import_fuzz.py tests/soak_load.py --soak --capture=no --timeout=1500
 
-# The service as clients see it that nobody here wrote, in Python, node and Go; and the wheel, outside the checkout.
+# The service as clients see it that nobody here wrote, in Python, node and Go; the wheel, outside the checkout; and a
+# run's report in a browser, which npm brings with the libraries it needs.
 clients: install $(FOREIGN)
 	$(BIN)/python -m pytest tests/clients/from_*.py
 

@@ -6,6 +6,7 @@ Plain statements of many kinds, none of them near the shipped tasks. Needs no to
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 GENERAL_TEXT = (
     "The river rises in the hills to the north and runs slowly through three towns before it reaches the sea. In "
@@ -20,10 +21,30 @@ GENERAL_TEXT = (
     "structures turn sugar and oxygen into the energy that the cell lives on.",
     "The council met on Tuesday evening to discuss the new bridge. After two hours it was decided to ask a second "
     "engineer for an opinion and to vote on the plan in the autumn.",
+    "To find the mean of a list of numbers, add them up and divide by how many there are. The median is the one in the "
+    "middle once they are sorted, and a single very large number does not move it.",
+    "Good morning. I am writing to say that I shall be away from the third to the tenth of June. In urgent cases "
+    "please call my colleague, whose number you will find below. With kind regards.",
+    "The printing press made books cheap enough for a merchant or a teacher to own a few. Within two generations there "
+    "were presses in every large town, and rulers had begun to ask who was allowed to print what.",
+    "def longest(words):\n    best = ''\n    for word in words:\n        if len(word) > len(best):\n"
+    "            best = word\n    return best",
+    "How do you keep tomatoes from splitting? Water them evenly, a little every day rather than a lot once a week, and "
+    "pick them as soon as they are ripe. A layer of straw keeps the soil from drying out.",
+    "The moon has no light of its own. We see the half of it that the sun shines on, and as the moon goes round the "
+    "earth once a month, that half turns towards us and away again.",
+    "He had walked for three hours when the rain began. There was a barn at the edge of the wood, its door half open, "
+    "and inside, on a heap of old hay, a grey cat that did not seem surprised to see him.",
+    "A contract is an agreement that the law will enforce. There must be an offer, an acceptance of that offer, and "
+    "something of value that each side gives to the other; in most cases it need not be in writing.",
+    "First remove the back wheel, then lift the chain off the smallest sprocket. Hold the new cable straight while you "
+    "tighten the bolt, and turn the pedals by hand to see whether every gear engages.",
+    "Most birds that spend the summer here leave in September. They follow coasts and rivers, rest for some days where "
+    "there is food, and find their way by the sun, the stars and the shape of the land.",
 )
 """Paragraphs, each measured by itself."""
 
 
-def general_text_digest() -> str:
-    """`sha256:` digest of the paragraphs, joined by line ends."""
-    return f"sha256:{hashlib.sha256(chr(10).join(GENERAL_TEXT).encode()).hexdigest()}"
+def general_text_digest(paragraphs: Iterable[str] = GENERAL_TEXT) -> str:
+    """`sha256:` digest of paragraphs, joined by line ends."""
+    return f"sha256:{hashlib.sha256(chr(10).join(paragraphs).encode()).hexdigest()}"

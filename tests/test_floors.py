@@ -46,7 +46,7 @@ FLOORS: list[set[str]] = [
     {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},
-    {"estimate", "evaluate", "testing", "doctor", "hub"},
+    {"estimate", "evaluate", "testing", "doctor", "hub", "report", "sweep"},
     {"demo"},
     {"cli"},
     {"server"},

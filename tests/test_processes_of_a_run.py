@@ -138,7 +138,7 @@ def test_the_parts_of_a_batch_are_the_batch_of_one_process(count: int) -> None:
     lengths = [3 + number % 7 for number in range(26)]
 
     def batches(processes: Processes, epoch: int) -> list[list[int]]:
-        made = StepBatches(lengths, rows=12, batches_a_step=1, seed=5, processes=processes)
+        made = StepBatches(lengths, rows=12, batches_a_step=1, by_length=True, seed=5, processes=processes)
         made.set_epoch(epoch)
         assert len(made) == len(list(made)) == 3
         return list(made)

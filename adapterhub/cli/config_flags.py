@@ -22,6 +22,8 @@ PAIRS = {
     "objective_options": (("-O", "--objective-option"), "An option of the objective."),
 }
 """Fields of options by name, given one by one; `parse_options` reads them."""
+SPELLED = {flag.lstrip("-"): field for field, flag in FLAGS.items()}
+"""The fields of such flags, for files of settings."""
 METAVARS = {"base": "BASE", "method": "METHOD", "adapter": "REF", "init_from": "REF"}
 """Fields whose values the shell can complete; of the others, the type decides."""
 

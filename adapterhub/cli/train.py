@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub.cli.config_flags import config_flags
+from adapterhub.cli.config_flags import SPELLED, config_flags
 from adapterhub.cli.ending import INTERRUPTED
 from adapterhub.cli.output import echo_warning
 from adapterhub.cli.progress import run_progress
-from adapterhub.cli.run_file import NAME, read_run_file
 from adapterhub.cli.stop import stop_on_signal
+from adapterhub.cli.sweep import train_sweep
 from adapterhub.cli.train_outcome import report_outcome
-from adapterhub.cli.train_settings import train_settings
+from adapterhub.cli.train_settings import train_settings, typed_settings
 from adapterhub.cli.train_target import Target, run_folder_of, target_of
 from adapterhub.cli.training_table import WithTrainingTable
 from adapterhub.errors import AdapterHubError, ConfigError
+from adapterhub.report import Report, write_report
 from adapterhub.train.config import TrainConfig
 from adapterhub.train.full import FULL
 from adapterhub.train.processes import Processes
 from adapterhub.train.result import RunStopped
+from adapterhub.train.settings_file import NAME, read_settings_file
 
 if TYPE_CHECKING:
     from adapterhub.train import TrainResult
@@ -36,6 +38,7 @@ adapterhub train --name team/orders --base smollm2-135m --data orders.jsonl -o r
 adapterhub train --name team/orders:4bit --base smollm2-135m --data orders.jsonl --method qlora --max-steps 200
 adapterhub train --name team/orders --resume
 adapterhub train --config run.toml --learning-rate 5e-4
+adapterhub train --name team/orders --sweep sweep.toml
 adapterhub train --name team/orders:v2 --init-from team/orders --base smollm2-135m --data more_orders.jsonl
 adapterhub train --method full --model-folder orders-model --base smollm2-135m --data orders.jsonl"""
 
@@ -52,6 +55,7 @@ adapterhub train --method full --model-folder orders-model --base smollm2-135m -
 @click.option("--run-folder", metavar="DIR", type=click.Path(path_type=Path), help="Where checkpoints and logs go.")
 @click.option("--resume", is_flag=True, help="Go on with the run of this name, or in this folder.")
 @click.option("--restart", is_flag=True, help="Begin anew where an unfinished run could be resumed.")
+@click.option("--sweep", metavar="PATH", type=click.Path(path_type=Path), help="Train all that a TOML file lists.")
 @config_flags(TrainConfig, required=False)
 @click.option("--json-log", is_flag=True, help="Tell the progress as lines of JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -65,6 +69,7 @@ def command(
     run_folder: Path | None,
     resume: bool,
     restart: bool,
+    sweep: Path | None,
     json_log: bool,
     as_json: bool,
     **values: Any,
@@ -78,9 +83,12 @@ def command(
     """
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other", ctx)
+    if sweep is not None:
+        train_sweep(sweep, name, typed_settings(ctx, values), as_json=as_json)
+        return
     if resume and Processes.now().count > 1:
         raise ConfigError("--resume: a run of several processes leaves no checkpoints; begin anew")
-    written = read_run_file(run_file) if run_file else {}
+    written = read_settings_file(run_file, SPELLED) if run_file else {}
     name = name or written.pop(NAME, None)
     place = run_folder or (run_folder_of(name) if name else None)
     if place is None and resume:
@@ -98,9 +106,11 @@ def command(
         return
     with _opened(place, target, resume=resume, restart=restart) as folder:
         result = _train(config, target, folder, json_log)
+        report = Report.of(result)  # while the files are there
         made = target.deliver(result)
         if folder:
             folder.finish(published=made.line)
+            write_report(report.model_copy(update={"name": made.line, "digest": made.facts["digest"]}), folder.path)
     report_outcome(made.facts, made.line, result, as_json)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub.cli.output import echo_json
+from adapterhub.train.general_change import GeneralChange
 
 if TYPE_CHECKING:
     from adapterhub.train import TrainResult
@@ -27,6 +28,8 @@ def report_outcome(made: dict[str, str], line: str, result: TrainResult, as_json
     record = result.made.provenance
     measured = dict(record.evaluations) if record else {}
     figures |= measured  # of an objective that is no loss, what it measures
+    general = GeneralChange.of(record.forgetting) if record else None
+    figures |= general.as_json() if general else {}
     figures |= {name: record.data.get(name, 0) if record else 0 for name in ("truncated", "dropped")}
     if as_json:
         echo_json({**made, **figures})
@@ -39,4 +42,6 @@ def report_outcome(made: dict[str, str], line: str, result: TrainResult, as_json
         if name.endswith("_after") and (before := measured.get(name.replace("_after", "_before"))) is not None:
             what = name.removesuffix("_after").replace("_", " ")
             click.echo(f"{what} {before:.4f} -> {after:.4f}{kept}", err=True)
+    if general is not None:
+        click.echo(f"general text: {general}", err=True)
     click.echo(line)

@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 GROUPS = {
-    "Train": ("demo", "plan", "data", "train", "eval"),
+    "Train": ("demo", "plan", "data", "train", "report", "eval"),
     "Adapters": ("ls", "show", "diff", "rm", "tag", "rollback", "import", "export", "merge"),
     "Hub": ("push", "pull", "outdated"),
     "Serve": ("serve", "generate", "ps", "load", "unload", "route", "keys"),

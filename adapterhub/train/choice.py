@@ -9,9 +9,8 @@ from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape, Method, MethodConfig
 from adapterhub.plugins import installed_methods
 from adapterhub.preset import TrainPreset
+from adapterhub.train.config import DEFAULT_METHOD
 from adapterhub.train.parent import Parent
-
-DEFAULT_METHOD = "lora"
 
 
 class Choice(NamedTuple):

@@ -15,6 +15,10 @@ from adapterhub.training_defaults import Schedule
 TrainQuantization = Literal["none", "nf4"]
 
 
+DEFAULT_METHOD = "lora"
+"""Where no method is named, and the run goes on with no adapter that has one."""
+
+
 class TrainConfig(Config):
     """One training run: an adapter of one method, to one objective."""
 
@@ -79,6 +83,14 @@ class TrainConfig(Config):
     """Most tokens of a prompt with its response."""
     overlong: Overlong = "error"
     """What becomes of a longer example: error (refused with its line), truncate (its end is cut off) or drop."""
+    probe: Path | None = None
+    """General text to measure forgetting on, plain or JSONL of {"text": ...}. By default some that is shipped."""
+    replay: Path | None = None
+    """File of general data to mix in against forgetting: records of any known format, or plain text."""
+    replay_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the replayed rows among all that are trained on."""
+    samples: int = Field(default=4, ge=0, le=32)
+    """Held-out prompts that the base and the adapter answer, for the report."""
     prompt_signature: bool = True
     """Record what the prompts look like, in 1024 small numbers, so that a router can tell such prompts."""
     seed: int = Field(default=0, ge=0, lt=2**32)

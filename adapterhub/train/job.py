@@ -24,7 +24,10 @@ from adapterhub.train.full import FULL, FULL_PRESET
 from adapterhub.train.goal import Goal
 from adapterhub.train.job_adapter import JobAdapter
 from adapterhub.train.parent import Parent
+from adapterhub.train.probe import Probe
 from adapterhub.train.processes import Processes
+from adapterhub.train.questions import Question, questions
+from adapterhub.train.replay import Replay
 from adapterhub.train.side import Side
 
 TRAINABLE = get_args(TrainQuantization)
@@ -57,6 +60,12 @@ class TrainJob:
     """Digests and counts of the data, for the adapter's record."""
     processes: Processes
     """This one, and how many it shares each step with."""
+    replays: bool
+    """Whether general data are mixed in among `train`."""
+    probe: Probe
+    """What forgetting is measured on."""
+    questions: list[Question]
+    """Held-out prompts that are answered before and after."""
     prompt_signature: str
     """Of the prompts trained on; empty when the run is to leave none."""
     warnings: tuple[str, ...] = ()
@@ -99,7 +108,9 @@ class TrainJob:
         settled(config)
         goal.check(choice, shape)
         goal.check_format(config.prompt_format)
-        adapter = choice and _adapter(choice, parent, _steps(config, goal, len(train.records)), shape)
+        probe, replay = Probe.of(config.probe), Replay.of(config, goal)
+        rows = len(train.records) + (replay.count(len(train.records)) if replay else 0)
+        adapter = choice and _adapter(choice, parent, _steps(config, goal, rows), shape)
         quantization = _quantization(config, preset, parent) if base is None else base.quantization
         _check_quantization(config, preset, quantization)
         if adapter is not None:
@@ -121,8 +132,11 @@ class TrainJob:
             config.overlong,
         )
         sides = [Side.of(goal, dataset, encoder, base) for dataset in (train, held_out)]
+        learned, data = sides[0].rows, _record(train, held_out) | sides[0].shortened
+        if replay is not None:
+            learned, data["replay"] = replay.mix(learned, encoder, base, probe)
         if choice is not None:  # the rows are known now, which may be packed
-            adapter = _adapter(choice, parent, _steps(config, goal, len(sides[0].rows)), shape)
+            adapter = _adapter(choice, parent, _steps(config, goal, len(learned)), shape)
         return cls(
             config=config,
             preset=preset,
@@ -131,10 +145,13 @@ class TrainJob:
             borrowed=borrowed,
             goal=goal,
             encoder=encoder,
-            train=sides[0].rows,
+            train=learned,
             held_out=sides[1].rows,
-            data=_record(train, held_out) | sides[0].shortened,
+            data=data,
             processes=processes,
+            replays=replay is not None,
+            probe=probe,
+            questions=questions(held_out.records, encoder, config.samples, config.seed),
             prompt_signature=sign_prompts(prompt_of(record) for record in train.records)
             if config.prompt_signature
             else "",
@@ -152,6 +169,8 @@ class TrainJob:
             "data": str(self.data["sha256"]),
             "validation": str(self.data.get("validation_sha256", "")),
             "base": self.base.record.digest,
+            "probe": self.probe.digest,
+            "replay": str(self.data.get("replay", {}).get("sha256", "")),
         }
         parent = self.adapter.parent if self.adapter else None
         return facts | ({"init_from": str(parent.ref)} if parent else {})

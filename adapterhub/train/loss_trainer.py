@@ -32,6 +32,7 @@ class LossTrainer(Trainer):
             [len(row["input_ids"]) for row in job.train],
             rows=arguments.per_device_train_batch_size * job.processes.count,
             batches_a_step=arguments.gradient_accumulation_steps,
+            by_length=not job.replays,  # replayed rows are of other lengths, and would have batches of their own
             seed=job.config.seed,
             processes=job.processes,
         )

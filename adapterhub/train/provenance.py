@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapterhub.adapter import Provenance
-from adapterhub.general_text import general_text_digest
 from adapterhub.train.job import TrainJob
 
 LIBRARIES = ("adapterhub", "bitsandbytes", "peft", "torch", "transformers", "trl")
@@ -21,8 +21,12 @@ UNRECORDED = frozenset(
         "objective",
         "objective_options",
         "options",
+        "probe",
         "prompt_format",
         "quantization",
+        "replay",
+        "replay_share",
+        "samples",
         "system_prompt",
         "validation",
     )
@@ -40,13 +44,22 @@ class Figures(NamedTuple):
     forgetting: dict[str, float]
 
 
-def provenance(job: TrainJob, figures: Figures) -> Provenance:
-    """Of the adapter, or of the base, that `job` trained."""
+def recorded_settings(job: TrainJob) -> dict[str, Any]:
+    """What a record says of how the run was asked for, besides its data and base.
+
+    Of the method's options a digest: PEFT writes those that it resolved, and they may name a path of this machine.
+    """
     settings = job.config.model_dump(mode="json", exclude=set(UNRECORDED))
     preset = {"preset": job.preset.name} if job.preset.name != job.preset.method else {}
-    parent = job.adapter.parent if job.adapter else None
     chosen = job.goal.objective.record(job.goal.options)
     goal = {"objective_options": chosen} if chosen else {}
+    options = hashlib.sha256(job.options.model_dump_json().encode()).hexdigest() if job.adapter else ""
+    return {"objective": job.goal.objective.name, **goal, **preset, **settings, "options_sha256": options}
+
+
+def provenance(job: TrainJob, figures: Figures) -> Provenance:
+    """Of the adapter, or of the base, that `job` trained."""
+    parent = job.adapter.parent if job.adapter else None
     best = {} if figures.best_step is None else {"best_step": figures.best_step}
     return Provenance(
         method=job.preset.method,
@@ -54,8 +67,8 @@ def provenance(job: TrainJob, figures: Figures) -> Provenance:
         quantization=job.base.quantization,
         prompt_format=job.prompt_format,
         prompt_signature=job.prompt_signature,
-        data=job.data | {"general_text": general_text_digest()},
-        training={"objective": job.goal.objective.name, **goal, "steps": figures.steps, **best, **preset, **settings},
+        data=job.data | {"general_text": job.probe.digest},
+        training={"steps": figures.steps, **best, **recorded_settings(job)},
         seeds={"training": job.config.seed},
         evaluations=figures.evaluations,
         forgetting=figures.forgetting,

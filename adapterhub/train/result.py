@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapterhub.adapter import Adapter, BaseRecord, Provenance
+from adapterhub.train.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class TrainResult:
     """After which step the adapter was as it is saved, where validation chose it; None without held-out examples."""
     peak_bytes: int
     """Most memory held: on CUDA by tensors during the steps, elsewhere by the process in its whole life."""
+    samples: tuple[Sample, ...] = ()
+    """Held-out prompts answered before and after."""
 
     @property
     def losses(self) -> tuple[float, ...]:

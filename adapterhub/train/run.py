@@ -25,6 +25,7 @@ from adapterhub.train.processes import Processes
 from adapterhub.train.provenance import Figures
 from adapterhub.train.result import Event, Progress, TrainedModel, TrainResult, TrainStep, Watch
 from adapterhub.train.run_folder import RunFolder
+from adapterhub.train.samples import answers, samples
 from adapterhub.train.sharding import gather
 
 
@@ -66,6 +67,7 @@ def _run(job: TrainJob, into: Path, folder: RunFolder | None, watch: Watch, stop
     forgetting = {"general_loss_base": general_loss(job, job.base.model)}
     if job.held_out and isinstance(job.goal.objective, LossObjective):
         evaluations["validation_loss_before"] = validation_loss(Learning(job, job.base.model), job.base.model)
+    before = answers(job, job.base.model)
     torch.manual_seed(job.config.seed)
     with placed(job) as (model, save):
         fitted = fit(Learning(job, model), folder=folder, watch=watch, stop=stop)
@@ -75,6 +77,7 @@ def _run(job: TrainJob, into: Path, folder: RunFolder | None, watch: Watch, stop
             evaluations[f"{measure}_start"] = fitted.validation_before
             evaluations[f"{measure}_after"] = fitted.best.loss
         forgetting["general_loss_adapter"] = general_loss(job, model)
+        answered = samples(job, before, answers(job, model))
         gather(model)
         best_step = None if fitted.best is None else fitted.best.step
         figures = Figures(len(fitted.steps), best_step, evaluations, forgetting)
@@ -88,6 +91,7 @@ def _run(job: TrainJob, into: Path, folder: RunFolder | None, watch: Watch, stop
         validations=fitted.validations,
         best_step=best_step,
         peak_bytes=fitted.peak_bytes,
+        samples=answered,
     )
 
 

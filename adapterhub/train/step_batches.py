@@ -12,19 +12,27 @@ from adapterhub.train.processes import Processes
 
 
 class StepBatches(Sampler[list[int]]):
-    """Batches of rows of about one length, in an order that follows from the seed and the epoch alone.
+    """Batches of rows, of about one length or as it comes, in an order that follows from seed and epoch alone.
 
     Of several processes, each gets its part of the very batch that one alone would get, every process at least one
     row: where an epoch's last batch has fewer rows than there are processes, rows stand twice in it.
     """
 
     def __init__(
-        self, lengths: Sequence[int], *, rows: int, batches_a_step: int, seed: int, processes: Processes
+        self,
+        lengths: Sequence[int],
+        *,
+        rows: int,
+        batches_a_step: int,
+        by_length: bool,
+        seed: int,
+        processes: Processes,
     ) -> None:
-        """`rows` of all processes together in a batch; `steps_at_once` batches make an optimizer step."""
+        """`rows` of all processes together in a batch; `batches_a_step` of them make an optimizer step."""
         self._lengths = list(lengths)
         self._rows = rows
         self._grouped = rows * batches_a_step
+        self._by_length = by_length
         self._seed = seed
         self._processes = processes
         self._epoch = 0
@@ -37,11 +45,16 @@ class StepBatches(Sampler[list[int]]):
         return -(-len(self._lengths) // self._rows)
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        order: list[int] = get_length_grouped_indices(  # type: ignore[no-untyped-call]
-            self._lengths, self._grouped, generator=generator
-        )
+        order = self._order(torch.Generator().manual_seed(self._seed + self._epoch))
         rank, count = self._processes.rank, self._processes.count
         for start in range(0, len(order), self._rows):
             batch = order[start : start + self._rows]
             yield batch[rank::count] or [batch[rank % len(batch)]]
+
+    def _order(self, generator: torch.Generator) -> list[int]:
+        if not self._by_length:
+            return torch.randperm(len(self._lengths), generator=generator).tolist()
+        order: list[int] = get_length_grouped_indices(  # type: ignore[no-untyped-call]
+            self._lengths, self._grouped, generator=generator
+        )
+        return order

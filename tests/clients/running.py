@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,10 +47,12 @@ def running(folder: Path, *options: str) -> Iterator[Running]:
         yield Running(address, digests)
 
 
-def run_node(script: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_node(
+    script: Path, *words: str, check: bool = True, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a script by the environment's own node; with `check`, it must end well."""
     # buf keeps nothing in the user's cache then
-    own = {**os.environ, "BUF_CACHE_DIR": str(MODULES / ".cache")}
+    own = {**os.environ, "BUF_CACHE_DIR": str(MODULES / ".cache"), **(environment or {})}
     ended = subprocess.run([NODE, script, *words], capture_output=True, text=True, encoding="utf-8", env=own)
     assert not check or ended.returncode == 0, ended.stderr
     return ended
