@@ -64,7 +64,7 @@ def test_the_seed_draws_the_questions_and_none_are_asked_where_none_are_wanted(b
             question.prompt for question in TrainJob.prepare(TrainConfig.load(values, where="test"), base).questions
         ]
 
-    assert len(set(prompts())) == 4
+    assert len(set(prompts())) == 3
     assert prompts() == prompts() != prompts(seed=1)
     assert prompts(samples=0) == []
     assert prompts(validation=None, validation_share=0) == []

@@ -89,7 +89,7 @@ class TrainConfig(Config):
     """File of general data to mix in against forgetting: records of any known format, or plain text."""
     replay_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the replayed rows among all that are trained on."""
-    samples: int = Field(default=4, ge=0, le=32)
+    samples: int = Field(default=3, ge=0, le=32)
     """Held-out prompts that the base and the adapter answer, for the report."""
     prompt_signature: bool = True
     """Record what the prompts look like, in 1024 small numbers, so that a router can tell such prompts."""

@@ -10,7 +10,7 @@ from adapterhub.encoder import Encoder
 from adapterhub.errors import InvalidInputError
 from adapterhub.records import Chat, Pair, Record
 
-LONGEST = 40
+LONGEST = 32
 """Tokens of an answer, beyond which it is cut."""
 
 
