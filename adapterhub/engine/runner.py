@@ -23,9 +23,10 @@ class Runner:
         self._model: Any = base.model
         self._device = base.device
         self._row_dtype = base.row_dtype
+        self._kernels = base.kernels
         self._cache = cache
         self._own_attention = ""
-        self.sites = Sites(base.model, base.shape.lm_head)
+        self.sites = Sites(base.model, base.shape, base.kernels)
 
     def open(self) -> None:
         """Take the model over. Raises ConflictError when another engine has it."""
@@ -55,7 +56,7 @@ class Runner:
                 inputs_embeds=self._embed(ids, chunks).unsqueeze(0),
                 position_ids=positions.unsqueeze(0),
                 use_cache=False,
-                attention_map=attention.AttentionMap.of(chunks, self._cache, self._row_dtype),
+                attention_map=attention.AttentionMap.of(chunks, self._cache, self._row_dtype, self._kernels),
                 # a head over no rows at all is not every kernel's idea of a matmul
                 logits_to_keep=torch.tensor(sampled or [row - 1], device=self._device),
             )
