@@ -27,6 +27,8 @@ from adapterhub.ops import Updates, as_rows
 from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
+LINEAR = ("linear", "conv1d")
+"""Kinds of modules whose input is one row a position, which the kernels rely on."""
 
 
 class Ground(Protocol):
@@ -232,7 +234,7 @@ def _modules(
         if isinstance(op, LowRank) and op.a.dtype in (base.row_dtype, base.update_dtype):
             op = as_rows(op, base.update_dtype)
         dtype = _dtype(op.tensors() if op else params.values(), base)
-        native = isinstance(op, LowRank) and dtype == torch.float32 and module.kind != "embedding" and not site.tap
+        native = isinstance(op, LowRank) and dtype == torch.float32 and module.kind in LINEAR and not site.tap
         modules[name] = BoundSite(site, kept, dtype, op, native)
     return modules
 

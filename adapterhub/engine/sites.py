@@ -36,13 +36,17 @@ class Acting(NamedTuple):
     tapped: frozenset[str] = frozenset()
     """Modules whose input is read elsewhere."""
 
+    touched: frozenset[str] = frozenset()
+    """All of these."""
+
     @classmethod
     def of(cls, adapters: Sequence[ResidentAdapter]) -> Acting:
         native = frozenset().union(*(adapter.native for adapter in adapters))
         behind = frozenset().union(*(adapter.modules.keys() - adapter.native for adapter in adapters))
         tapped = frozenset().union(*(adapter.taps for adapter in adapters))
-        changed = (adapter.modules.keys() for adapter in adapters if _changes_input(adapter))
-        return cls(tuple(adapter.digest for adapter in adapters), native, behind, tapped.union(*changed), tapped)
+        front = tapped.union(*(adapter.modules.keys() for adapter in adapters if _changes_input(adapter)))
+        digests = tuple(adapter.digest for adapter in adapters)
+        return cls(digests, native, behind, front, tapped, native | behind | front)
 
 
 class Sites:
@@ -113,8 +117,10 @@ class Sites:
         if name in self.acting.native:
             y = y.contiguous()
             self.update(((name, own.contiguous(), y),))
-        if name not in self.acting.behind:
-            return y
+        return self.others(name, own, y, module) if name in self.acting.behind else y
+
+    def others(self, name: str, own: Tensor, y: Tensor, module: nn.Module) -> Tensor:
+        """As `behind`, without what the kernels compute."""
         if y.data_ptr() == own.data_ptr():  # a module that passes its input through
             y = y.clone()
         for segment, bound in self._of(name):
