@@ -22,6 +22,7 @@ from adapterhub.ops import (
     ChunkStruct,
     Kernels,
     Layer,
+    Matrices,
     Matrix,
     Places,
     Segments,
@@ -85,7 +86,7 @@ def test_int8_is_torchs_to_the_bit(kernels: Kernels, width: int, out: int, count
         return
     layers = [Int8Linear.from_linear(nn.Linear(width, out, bias=bias)) for bias in (True, False)]
     matrices = [Matrix(pack_int8(layer.weight_q, kernels.tile), layer.scale, layer.bias) for layer in layers]
-    for layer, y in zip(layers, kernels.int8_matmul(q, width, matrices), strict=True):
+    for layer, y in zip(layers, kernels.int8_matmul(q, Matrices.of(width, *matrices)), strict=True):
         with torch.no_grad():
             assert torch.equal(y, layer(x))
 

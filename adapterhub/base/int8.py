@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import nn
 
-from adapterhub.ops import Matrix, pack_int8, unpack_int8
+from adapterhub.ops import Matrices, Matrix, pack_int8, unpack_int8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,9 +82,10 @@ class Int8Linear(nn.Module):
         """`x` [.., in_features] -> [.., out_features], in the dtype of `x`."""
         # Rounding has no gradient: a backward through here would be silently wrong.
         assert not (x.requires_grad and torch.is_grad_enabled()), "int8 is for inference; train on none or nf4"
-        matrix, flat = self.matrix, x.reshape(-1, self.in_features).float()
-        if self.kernels and matrix:
-            (y,) = self.kernels.int8_matmul(self.kernels.quantize(flat.contiguous()), self.in_features, [matrix])
+        flat = x.reshape(-1, self.in_features).float()
+        if self.kernels and (matrix := self.matrix):
+            q = self.kernels.quantize(flat.contiguous())
+            (y,) = self.kernels.int8_matmul(q, Matrices.of(self.in_features, matrix))
             return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
         rows, scale = quantize_rows(flat)
         # Two multiplications in a fixed order, never a fused one: fusing differs between the vector

@@ -21,7 +21,7 @@ from adapterhub.base import BaseModel, Int8Linear
 from adapterhub.engine.attention import AttentionMap, attend_natively
 from adapterhub.engine.attention_probe import probe
 from adapterhub.engine.sites import Sites
-from adapterhub.ops import Kernels, Matrix, Quantized
+from adapterhub.ops import Kernels, Matrices, Quantized
 
 MODELS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Classes of transformers whose layers are these. Their like is not asked for: a class may do one thing more."""
@@ -32,15 +32,13 @@ class Norm(NamedTuple):
 
     name: str
     module: Any
+    weight: Tensor
+    """[width]"""
+    eps: float
 
-    @property
-    def weight(self) -> Tensor:
-        weight: Tensor = self.module.weight
-        return weight
-
-    @property
-    def eps(self) -> float:
-        return float(self.module.variance_epsilon)
+    @classmethod
+    def of(cls, name: str, module: Any) -> Self:
+        return cls(name, module, module.weight.detach(), float(module.variance_epsilon))
 
 
 class Linears(NamedTuple):
@@ -48,17 +46,18 @@ class Linears(NamedTuple):
 
     names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
-    matrices: tuple[Matrix, ...]
-    """What the kernels multiply with; none where a module computes by itself."""
+    matrices: Matrices | None
+    """What the kernels multiply with; None where a module computes by itself."""
 
     @classmethod
     def of(cls, parent: str, owner: nn.Module, *names: str) -> Self:
         modules = tuple(owner.get_submodule(name) for name in names)
-        found = [module.matrix for module in modules if isinstance(module, Int8Linear)]
-        matrices = tuple(matrix for matrix in found if matrix)
+        int8 = [module for module in modules if isinstance(module, Int8Linear)]
+        found = [matrix for module in int8 if (matrix := module.matrix)]
+        matrices = Matrices.of(int8[0].in_features, *found) if len(found) == len(modules) else None
         prefix = f"{parent}." if parent else ""
         full = tuple(f"{prefix}{name}" for name in names)
-        return cls(full, modules, matrices if len(matrices) == len(modules) else ())
+        return cls(full, modules, matrices)
 
 
 class DecoderLayer(NamedTuple):
@@ -86,13 +85,13 @@ class DecoderLayer(NamedTuple):
             name,
             module,
             index,
-            Norm(f"{name}.input_layernorm", module.input_layernorm),
+            Norm.of(f"{name}.input_layernorm", module.input_layernorm),
             Linears.of(f"{name}.self_attn", attention, "q_proj", "k_proj", "v_proj"),
-            tuple(Norm(f"{name}.self_attn.{part}", getattr(attention, part)) for part in heads),
+            tuple(Norm.of(f"{name}.self_attn.{part}", getattr(attention, part)) for part in heads),
             Linears.of(f"{name}.self_attn", attention, "o_proj"),
             float(attention.scaling),
             window,
-            Norm(f"{name}.post_attention_layernorm", module.post_attention_layernorm),
+            Norm.of(f"{name}.post_attention_layernorm", module.post_attention_layernorm),
             Linears.of(f"{name}.mlp", mlp, "gate_proj", "up_proj"),
             Linears.of(f"{name}.mlp", mlp, "down_proj"),
         )
@@ -120,7 +119,7 @@ class Decoder:
             DecoderLayer.of(name, model.get_submodule(name), index, windows[index])
             for index, name in enumerate(base.shape.layers)
         ]
-        self._norm = Norm("model.norm", model.model.norm)
+        self._norm = Norm.of("model.norm", model.model.norm)
         self._head = Linears.of("", model, base.shape.lm_head)
 
     @classmethod
@@ -176,7 +175,7 @@ class Decoder:
     def _attention(
         self, layer: DecoderLayer, rows: Rows, attention_map: AttentionMap, rotary: tuple[Tensor, Tensor]
     ) -> Tensor:
-        heads = [y.view(len(y), -1, self._head_dim) for y in self._linear(layer.qkv, rows)]
+        heads = [y.view(y.shape[0], -1, self._head_dim) for y in self._linear(layer.qkv, rows)]
         for index, norm in enumerate(layer.head_norms):
             heads[index] = self._head_normed(norm, heads[index])
         q, k, v = heads
@@ -218,7 +217,7 @@ class Decoder:
             inputs = [rows.x] * len(linears.names)
             if linears.matrices:
                 q = rows.q or self._kernels.quantize(rows.x)
-                results = self._kernels.int8_matmul(q, rows.x.shape[1], linears.matrices)
+                results = self._kernels.int8_matmul(q, linears.matrices)
             else:
                 results = [module.forward(rows.x) for module in linears.modules]
         else:
@@ -239,7 +238,7 @@ class Decoder:
 
     def _rounds(self, linears: Linears) -> bool:
         """Whether all modules read the same int8 rows."""
-        return bool(linears.matrices) and self._sites.acting.front.isdisjoint(linears.names)
+        return linears.matrices is not None and self._sites.acting.front.isdisjoint(linears.names)
 
     def _before(self, name: str, x: Tensor) -> Tensor:
         own = x.unsqueeze(0)

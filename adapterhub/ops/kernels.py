@@ -7,7 +7,6 @@ A row's result is the same to the bit whatever rows are computed beside it: ever
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -50,22 +49,36 @@ class OptionsStruct(Structure):
 
 
 class Quantized(NamedTuple):
-    """Rows in int8, with one scale each."""
+    """Rows in int8, with one scale each: three arrays in one piece of memory."""
 
-    values: Tensor
-    """int8 [rows, stride], zeros behind a row's own values."""
-    scale: Tensor
-    """fp32 [rows]"""
-    sum: Tensor
-    """int32 [rows], of a row's values."""
+    memory: Tensor
+    """uint8: values, scales and sums, one behind the other."""
+    rows: int
+    stride: int
     struct: QuantizedStruct
 
     @classmethod
     def empty(cls, rows: int, width: int) -> Self:
-        values = torch.empty(rows, -(-width // ALIGNED) * ALIGNED, dtype=torch.int8)
-        scale, total = torch.empty(rows), torch.empty(rows, dtype=torch.int32)
-        struct = QuantizedStruct(values.data_ptr(), scale.data_ptr(), total.data_ptr(), values.shape[1])
-        return cls(values, scale, total, struct)
+        stride = -(-width // ALIGNED) * ALIGNED
+        memory = torch.empty(rows * (stride + 8), dtype=torch.uint8)
+        values = memory.data_ptr()
+        scale = values + rows * stride
+        return cls(memory, rows, stride, QuantizedStruct(values, scale, scale + 4 * rows, stride))
+
+    @property
+    def values(self) -> Tensor:
+        """int8 [rows, stride], zeros behind a row's own values."""
+        return self.memory[: self.rows * self.stride].view(torch.int8).view(self.rows, self.stride)
+
+    @property
+    def scale(self) -> Tensor:
+        """fp32 [rows]"""
+        return self.memory[-8 * self.rows : -4 * self.rows].view(torch.float32)
+
+    @property
+    def sum(self) -> Tensor:
+        """int32 [rows], of a row's values."""
+        return self.memory[-4 * self.rows :].view(torch.int32)
 
 
 class Matrix(NamedTuple):
@@ -78,9 +91,24 @@ class Matrix(NamedTuple):
     bias: Tensor | None
     """fp32 [out]"""
 
-    @property
-    def out_features(self) -> int:
-        return len(self.scale)
+
+class Matrices(NamedTuple):
+    """Weights that multiply the same rows in one call."""
+
+    structs: ctypes.Array[MatrixStruct]
+    width: int
+    """Values of a row."""
+    outs: tuple[int, ...]
+    kept: tuple[Matrix, ...]
+
+    @classmethod
+    def of(cls, width: int, *matrices: Matrix) -> Self:
+        outs = tuple(m.scale.shape[0] for m in matrices)
+        rows = (
+            MatrixStruct(m.weight.data_ptr(), m.scale.data_ptr(), _address(m.bias), None, out)
+            for m, out in zip(matrices, outs, strict=True)
+        )
+        return cls((MatrixStruct * len(matrices))(*rows), width, outs, matrices)
 
 
 class Layer(NamedTuple):
@@ -132,18 +160,14 @@ class Kernels:
         self._c.adapterhub_quantize(rows, width, x.data_ptr(), q.struct, torch.get_num_threads())
         return q
 
-    def int8_matmul(self, q: Quantized, width: int, matrices: Sequence[Matrix]) -> list[Tensor]:
-        """Rows of `width` values times each matrix: [rows, out], in fp32."""
-        rows = len(q.scale)
-        results = [torch.empty(rows, matrix.out_features) for matrix in matrices]
-        structs = (MatrixStruct * len(matrices))(
-            *(
-                MatrixStruct(m.weight.data_ptr(), m.scale.data_ptr(), _address(m.bias), y.data_ptr(), m.out_features)
-                for m, y in zip(matrices, results, strict=True)
-            )
-        )
-        groups = -(-width // 4)
-        self._c.adapterhub_int8_matmul(rows, groups, q.struct, len(matrices), structs, torch.get_num_threads())
+    def int8_matmul(self, q: Quantized, matrices: Matrices) -> list[Tensor]:
+        """The rows times each matrix: [rows, out], in fp32. On one thread at a time, for all it is given."""
+        rows, structs = q.rows, matrices.structs
+        results = [torch.empty(rows, out) for out in matrices.outs]
+        for struct, y in zip(structs, results, strict=True):
+            struct.y = y.data_ptr()
+        groups = -(-matrices.width // 4)
+        self._c.adapterhub_int8_matmul(rows, groups, q.struct, len(structs), structs, torch.get_num_threads())
         return results
 
     def add_norm(
@@ -210,7 +234,7 @@ class Kernels:
         _check(q, k, v, *(rotary or ()))
         cos, sin = rotary or (None, None)
         self._c.adapterhub_store(
-            len(q),
+            q.shape[0],
             layer.struct(q.shape[1]),
             q.data_ptr(),
             k.data_ptr(),
@@ -272,9 +296,8 @@ def _check(*tensors: Tensor | None) -> None:
     """Only our own code calls a kernel: what does not fit is our bug, and would read another's memory."""
     for tensor in tensors:
         if tensor is not None:
-            assert tensor.dtype == torch.float32, f"a kernel was given {tensor.dtype}"
-            assert tensor.device.type == "cpu", f"a kernel was given a tensor on {tensor.device}"
-            assert tensor.is_contiguous(), "a kernel was given a tensor that is not contiguous"
+            fits = tensor.dtype is torch.float32 and tensor.is_contiguous() and tensor.is_cpu
+            assert fits, f"a kernel was given {tensor.dtype}, strides {tensor.stride()}, on {tensor.device}"
 
 
 def _address(tensor: Tensor | None) -> int | None:
