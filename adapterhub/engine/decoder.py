@@ -5,8 +5,9 @@
     a = attention(rotary(q), rotary(k), v)                   over the blocks, keys rotated on their way there
     s, x = as above             gate, up = x W               y = (silu(gate) * up) W is the next layer's delta
 
-It computes what transformers' modules compute, in their order and at their names: adapters act where they
-do when the modules run themselves.
+On int8 all of it is one call where nothing but low-rank updates acts inside the layers: the same kernels in the same
+order, so the same bits. It computes what transformers' modules compute, in their order and at their names: adapters
+act where they do when the modules run themselves.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from adapterhub.base import BaseModel, Int8Linear
 from adapterhub.engine.attention import AttentionMap, attend_natively
 from adapterhub.engine.attention_probe import probe
+from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.sites import Sites
-from adapterhub.ops import Kernels, Matrices, Quantized
+from adapterhub.ops import DecoderLayerStruct, Kernels, Matrices, OptionsStruct, Quantized
 
 MODELS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Classes of transformers whose layers are these. Their like is not asked for: a class may do one thing more."""
@@ -96,6 +98,31 @@ class DecoderLayer(NamedTuple):
             Linears.of(f"{name}.mlp", mlp, "down_proj"),
         )
 
+    def struct(self, cache: KVCache, sites: Sites) -> DecoderLayerStruct | None:
+        """The layer for the kernels; None where they do not multiply all of it in int8."""
+        parts = (self.qkv, self.output, self.gate_up, self.down)
+        matrices = [struct for part in parts if part.matrices for struct in part.matrices.structs]
+        names = [name for part in parts for name in part.names]
+        if len(matrices) < len(names):
+            return None
+        heads = matrices[0].out // cache.values[self.number].shape[2]
+        struct = DecoderLayerStruct(self.input_norm.weight.data_ptr(), self.mlp_norm.weight.data_ptr())
+        struct.input_eps, struct.mlp_eps = self.input_norm.eps, self.mlp_norm.eps
+        if self.head_norms:
+            q, k = self.head_norms
+            struct.q_norm, struct.k_norm = q.weight.data_ptr(), k.weight.data_ptr()
+            struct.q_eps, struct.k_eps = q.eps, k.eps
+        struct.qkv[:], struct.output, struct.gate_up[:], struct.down = (
+            matrices[:3],
+            matrices[3],
+            matrices[4:6],
+            matrices[6],
+        )
+        struct.modules[:] = [sites.index(name) for name in names]
+        struct.cache = cache.layer(self.number).struct(heads)
+        struct.options = OptionsStruct(self.scale, 0.0, self.window or 0, None)
+        return struct
+
 
 class Rows(NamedTuple):
     """Rows on their way, in fp32 and, where the next module multiplies it, in int8."""
@@ -108,7 +135,7 @@ class Rows(NamedTuple):
 class Decoder:
     """Runs a base's layers for the runner; the sites act as they do in the hooks."""
 
-    def __init__(self, base: BaseModel, kernels: Kernels, sites: Sites) -> None:
+    def __init__(self, base: BaseModel, kernels: Kernels, sites: Sites, cache: KVCache) -> None:
         model: Any = base.model
         self._kernels = kernels
         self._sites = sites
@@ -121,9 +148,18 @@ class Decoder:
         ]
         self._norm = Norm.of("model.norm", model.model.norm)
         self._head = Linears.of("", model, base.shape.lm_head)
+        inside = tuple(f"{name}." for name in base.shape.layers)
+        self._inside = frozenset(
+            name for name in base.shape.modules if name in base.shape.layers or name.startswith(inside)
+        )
+        found = (layer.struct(cache, sites) for layer in self._layers)
+        structs = [struct for struct in found if struct is not None]
+        whole = len(structs) == len(self._layers)
+        self._structs = (DecoderLayerStruct * len(structs))(*structs) if whole else None
+        """All layers for one call of the kernels, where they multiply in int8."""
 
     @classmethod
-    def of(cls, base: BaseModel, sites: Sites) -> Self | None:
+    def of(cls, base: BaseModel, sites: Sites, cache: KVCache) -> Self | None:
         """None where the base is not of these families or there are no kernels."""
         model: Any = base.model
         known = type(model).__name__ in MODELS and type(model).__module__.startswith("transformers.models.")
@@ -131,20 +167,31 @@ class Decoder:
             return None
         positions = torch.zeros(1, 1, dtype=torch.long)
         cos, _ = model.model.rotary_emb(torch.zeros(1, 1, base.shape.hidden_size), position_ids=positions)
-        return cls(base, base.kernels, sites) if cos.shape[-1] == base.shape.head_dim else None
+        return cls(base, base.kernels, sites, cache) if cos.shape[-1] == base.shape.head_dim else None
 
     def run(self, embedded: Tensor, positions: Tensor, attention_map: AttentionMap, sampled: Tensor) -> Tensor:
         """Logits of the sampled rows, [sampled, vocab], for rows [rows, hidden] at `positions` [rows]."""
         cos, sin = self._rotary(embedded.unsqueeze(0), position_ids=positions.unsqueeze(0))
         rotary = cos[0].float().contiguous(), sin[0].float().contiguous()
-        h, delta = embedded.contiguous(), None
-        for layer in self._layers:
-            h, delta = self._layer(layer, h, delta, attention_map, rotary)
+        h, delta = self._all_layers(embedded.contiguous(), attention_map, rotary)
         if not self._touched(self._norm.name):  # what is not sampled is needed no more
             h, delta = h[sampled], None if delta is None else delta[sampled]
             return self._linear(self._head, self._normed(self._norm, h, delta, self._head)[1])[0]
         _, rows = self._normed(self._norm, h, delta, self._head)
         return self._linear(self._head, Rows(rows.x[sampled]))[0]
+
+    def _all_layers(
+        self, h: Tensor, attention_map: AttentionMap, rotary: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The residual behind the last layer, and what is still to be added to it."""
+        chunks, delta = attention_map.chunks, None
+        assert chunks is not None
+        if self._structs and self._inside.isdisjoint(self._sites.acting.python):
+            segments = self._sites.segments
+            return self._kernels.layers(self._structs, h, rotary, attention_map.write, chunks, segments)
+        for layer in self._layers:
+            h, delta = self._layer(layer, h, delta, attention_map, rotary)
+        return h, delta
 
     def _layer(
         self,

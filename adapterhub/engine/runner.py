@@ -29,7 +29,7 @@ class Runner:
         self._cache = cache
         self._own_attention = ""
         self.sites = Sites(base.model, base.shape, base.kernels)
-        self._decoder = Decoder.of(base, self.sites)
+        self._decoder = Decoder.of(base, self.sites, cache)
         """Runs the layers in place of the model's own modules, where it can."""
 
     def open(self) -> None:

@@ -38,6 +38,8 @@ class Acting(NamedTuple):
 
     touched: frozenset[str] = frozenset()
     """All of these."""
+    python: frozenset[str] = frozenset()
+    """All of these but `native`."""
 
     @classmethod
     def of(cls, adapters: Sequence[ResidentAdapter]) -> Acting:
@@ -46,7 +48,7 @@ class Acting(NamedTuple):
         tapped = frozenset().union(*(adapter.taps for adapter in adapters))
         front = tapped.union(*(adapter.modules.keys() for adapter in adapters if _changes_input(adapter)))
         digests = tuple(adapter.digest for adapter in adapters)
-        return cls(digests, native, behind, front, tapped, native | behind | front)
+        return cls(digests, native, behind, front, tapped, native | behind | front, behind | front)
 
 
 class Sites:
@@ -90,6 +92,15 @@ class Sites:
             self._last = Acting.of(tuple(adapters.values()))
         self.acting = self._last
         self._rows, self._head = _native(routing.rows), _native(routing.head)
+
+    @property
+    def segments(self) -> Segments:
+        """The step's rows with low-rank updates, as the kernels take them."""
+        return self._rows
+
+    def index(self, name: str) -> int:
+        """A module's place among the updates."""
+        return self._index[name]
 
     def end(self) -> None:
         self._routing = Routing()

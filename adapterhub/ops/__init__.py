@@ -4,16 +4,31 @@ They are compiled once with the system's C compiler, into the user's cache; with
 """
 
 from adapterhub.ops.choice import Choice, chosen_kernels
-from adapterhub.ops.kernels import ChunkStruct, Kernels, Layer, Matrices, Matrix, Quantized, pack_int8, unpack_int8
+from adapterhub.ops.kernels import (
+    ChunkStruct,
+    DecoderLayerStruct,
+    Kernels,
+    Layer,
+    LayerStruct,
+    Matrices,
+    Matrix,
+    OptionsStruct,
+    Quantized,
+    pack_int8,
+    unpack_int8,
+)
 from adapterhub.ops.low_rank import Places, Segments, Updates, as_rows
 
 __all__ = [
     "Choice",
     "ChunkStruct",
+    "DecoderLayerStruct",
     "Kernels",
     "Layer",
+    "LayerStruct",
     "Matrices",
     "Matrix",
+    "OptionsStruct",
     "Places",
     "Quantized",
     "Segments",

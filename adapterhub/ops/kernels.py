@@ -48,6 +48,41 @@ class OptionsStruct(Structure):
     _fields_ = (("scale", c_float), ("softcap", c_float), ("window", c_long), ("sinks", c_void_p))
 
 
+class DecoderLayerStruct(Structure):
+    _fields_ = (
+        ("input_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("input_eps", c_float),
+        ("mlp_eps", c_float),
+        ("q_eps", c_float),
+        ("k_eps", c_float),
+        ("qkv", MatrixStruct * 3),
+        ("output", MatrixStruct),
+        ("gate_up", MatrixStruct * 2),
+        ("down", MatrixStruct),
+        ("modules", c_long * 7),
+        ("cache", LayerStruct),
+        ("options", OptionsStruct),
+    )
+
+
+class StepStruct(Structure):
+    _fields_ = (
+        ("rows", c_long),
+        ("hidden", c_long),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("places", c_void_p),
+        ("chunks", c_long),
+        ("c", POINTER(ChunkStruct)),
+        ("segments", c_long),
+        ("s", POINTER(SegmentStruct)),
+        ("threads", c_int),
+    )
+
+
 class Quantized(NamedTuple):
     """Rows in int8, with one scale each: three arrays in one piece of memory."""
 
@@ -269,6 +304,29 @@ class Kernels:
             raise MemoryError("attention: no memory for a row's scores")
         return out
 
+    def layers(
+        self,
+        layers: ctypes.Array[DecoderLayerStruct],
+        h: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        places: Tensor,
+        chunks: ctypes.Array[ChunkStruct],
+        segments: Segments,
+    ) -> tuple[Tensor, Tensor]:
+        """Whole int8 layers over the residual `h` [rows, hidden]: what it becomes, and what is still to be added.
+
+        The kernels' own bits, in one call. The rest as in `store`, `attend` and `low_rank_`. Raises MemoryError.
+        """
+        _check(h, *rotary)
+        h, delta = h.clone(), torch.empty_like(h)
+        cos, sin = rotary
+        rows, hidden = h.shape
+        step = StepStruct(rows, hidden, cos.data_ptr(), sin.data_ptr(), places.data_ptr(), len(chunks), chunks)
+        step.segments, step.s, step.threads = segments.size, segments.structs, torch.get_num_threads()
+        if self._c.adapterhub_layers(len(layers), layers, step, h.data_ptr(), delta.data_ptr()):
+            raise MemoryError("decoder layers: no memory for a step's rows")
+        return h, delta
+
 
 _ROWS = (c_long, c_long)
 SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -285,6 +343,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         None,
         (c_long, LayerStruct, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int),
     ),
+    "adapterhub_layers": (c_int, (c_long, POINTER(DecoderLayerStruct), StepStruct, c_void_p, c_void_p)),
     "adapterhub_attend": (
         c_int,
         (LayerStruct, c_long, POINTER(ChunkStruct), OptionsStruct, c_void_p, c_void_p, c_int),

@@ -6,27 +6,10 @@
  * A position's score is a sum over head_dim in order, a row's result a sum over its positions in order, so
  * neither depends on whether a row is computed alone, in a chunk of its prompt or beside other sequences.
  */
-#include "vector.h"
+#include "kernels.h"
 
 #define BLOCK 16
 #define QUERIES 12 /* that share a look at a block of keys */
-
-struct layer {
-    float *keys, *values;
-    long heads, kv_heads, dim;
-};
-
-struct chunk {
-    const int64_t *places; /* of the sequence's positions */
-    long start, stop;      /* positions that are rows of this step */
-    long row;              /* of position `start` */
-};
-
-struct options {
-    float scale, softcap; /* 0: none */
-    long window;          /* 0: none */
-    const float *sinks;   /* [heads] or null */
-};
 
 /* Rotates queries in place and keys on their way to the cache; without cos they only go there.
  *

@@ -5,18 +5,10 @@
  * A weight is packed in tiles of 32 outputs, [out / 32, k / 4, 32, 4], with 128 added to each value, for the
  * processor multiplies unsigned by signed bytes; 128 times the row's sum is taken away again.
  */
-#include "rows.h"
+#include "kernels.h"
 
 #define TILE 32
 #define MOST_ROWS 12
-
-struct matrix {
-    const uint8_t *weight; /* packed */
-    const float *scale;    /* [out] */
-    const float *bias;     /* [out] or null */
-    float *y;              /* [rows, out] */
-    long out;
-};
 
 EXPORT long adapterhub_int8_tile(void) {
 #if defined(__AVX512VNNI__)

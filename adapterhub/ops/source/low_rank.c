@@ -4,25 +4,9 @@
  *
  *     A [rank, in]   B transposed [rank, out]   scale, shift [out] or null
  */
-#include "vector.h"
+#include "kernels.h"
 
 #define ROWS 4
-
-struct update {
-    const float *a, *b, *scale, *shift;
-    long rank;
-};
-
-struct segment {
-    const struct update *updates; /* the adapter's, by module; rank 0 where it has none */
-    long start, stop;             /* rows */
-};
-
-struct place {
-    long module, in, out;
-    const float *x; /* [rows, in] */
-    float *y;       /* [rows, out] */
-};
 
 /* u[row, r] = A[r] . x[row] */
 INLINE void shrink(const int rows, const int ranks, const float *a, const float *x, long in, float *u, long rank) {

@@ -1,5 +1,5 @@
 /* What happens to each row by itself between the products: norms, gates, rounding to int8. */
-#include "rows.h"
+#include "kernels.h"
 
 #define SMALL 4096 /* values below which a second thread costs more than it does */
 
