@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from adapterhub.base import Int8Linear
 from adapterhub.base.int8 import quantize_rows
+from adapterhub.errors import UnavailableError
 from adapterhub.op import LowRank
 from adapterhub.ops import (
     ChunkStruct,
@@ -284,6 +285,29 @@ def test_what_does_not_fit_is_our_bug(kernels: Kernels) -> None:
     for wrong in (torch.zeros(2, 4, dtype=torch.float64), torch.zeros(4, 2).T):
         with pytest.raises(AssertionError, match="a kernel was given"):
             kernels.quantize(wrong)
+
+
+def test_what_others_may_write_is_not_run(tmp_path: Path) -> None:
+    found = library(tmp_path / "kernels")
+    (tmp_path / "kernels").chmod(0o777)
+    with pytest.raises(UnavailableError, match="others may write it"):
+        library(tmp_path / "kernels")
+    (tmp_path / "kernels").chmod(0o700)
+    assert library(tmp_path / "kernels") == found
+
+
+@pytest.mark.parametrize("compiler", ["exit 1", "[ $1 = --version ] || { echo 'kernels.c:1: error: no' >&2; exit 1; }"])
+def test_a_compiler_that_fails_leaves_everything_to_torch(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "compiler"
+    script.write_text(f"#!/bin/sh\n{compiler}\n")
+    script.chmod(0o700)
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setenv("ADAPTERHUB_CACHE", str(tmp_path))
+    chosen = chosen_kernels()
+    assert (chosen.kernels, chosen.failed) == (None, True)
+    assert chosen.reason.startswith(f"{script}: ")
 
 
 def test_one_library_for_all_who_ask_at_once(tmp_path: Path) -> None:

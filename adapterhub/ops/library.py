@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -65,6 +66,7 @@ def library(folder: Path, extra: Sequence[str] = ()) -> Library:
         try:
             if not found.path.is_file():
                 _compile(compiler, flags, found.path)
+            _check_owner(found.path)
         except UnavailableError as error:
             problem = problem or str(error)
             continue
@@ -98,6 +100,14 @@ def _processor() -> str:
         return f"{platform.machine()} {platform.processor()}"
     names = ("model name", "flags", "Features", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(names)}))
+
+
+def _check_owner(path: Path) -> None:
+    """Its code runs as the user: nobody else may have written it. Raises UnavailableError."""
+    for place in (path, path.parent):
+        status = place.stat()
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+            raise UnavailableError(f"{place}: others may write it, so what lies there is not run")
 
 
 def _compile(compiler: str, flags: Sequence[str], path: Path) -> None:
