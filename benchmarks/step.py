@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -77,10 +78,12 @@ class Watch:
             self.ended.set()
 
     def step(self) -> tuple[float, float]:
-        """Milliseconds and CPU milliseconds of a step between the two."""
+        """Milliseconds and CPU milliseconds of a step between the two; no numbers where one ended too early."""
         assert self.all_decode is not None
         assert self.first_end is not None
-        steps = max(1, self.first_end.steps - self.all_decode.steps)
+        steps = self.first_end.steps - self.all_decode.steps
+        if steps <= 0:
+            return nan, nan
         seconds = self.first_end.seconds - self.all_decode.seconds
         processor = self.first_end.processor - self.all_decode.processor
         return 1000 * seconds / steps, 1000 * processor / steps
