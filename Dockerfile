@@ -10,6 +10,9 @@ FROM python:3.11-slim
 ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
+# Compiles the CPU's kernels, for the processor that the container runs on, when the server first starts.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+
 COPY constraints.txt /tmp/
 RUN pip install --constraint /tmp/constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 COPY dist/*.whl /tmp/

@@ -16,7 +16,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import platformdirs
 from pydantic import BeforeValidator, Field
@@ -55,6 +55,8 @@ class Settings(Config):
     """The folder for what training runs leave: checkpoints and logs. [default: `runs` in the user's data folder]"""
     plugins: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = None
     """The only plugins to use. [default: all that are installed]"""
+    kernels: Literal["native", "torch"] = "native"
+    """What computes on the CPU: kernels that the system's C compiler makes once, where it can, or torch alone."""
     address: str = DEFAULT_ADDRESS
     """The server that generate, ps, load and unload ask, HOST:PORT."""
 

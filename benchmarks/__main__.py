@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import pool, serve
+from benchmarks import pool, serve, step
 
 
 @click.group()
@@ -14,4 +14,5 @@ def main() -> None:
 
 main.add_command(pool.command)
 main.add_command(serve.command)
+main.add_command(step.command)
 main()

@@ -76,7 +76,10 @@ def test_a_plugin_that_the_file_names_in_vain_is_an_error_of_the_file(file: Path
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("stor = 'x'", "unknown option 'stor'; did you mean 'store'? (known: address, cache, plugins, runs, store)"),
+        (
+            "stor = 'x'",
+            "unknown option 'stor'; did you mean 'store'? (known: address, cache, kernels, plugins, runs, store)",
+        ),
         ("store = 5", "store: a folder's path is accepted (given: 5)"),
         ("[generat]\nseed = 1", "[generat]: no such verb; did you mean 'generate'?"),
         ("[generate]\nsed = 1", "generate.sed: no option of `generate`; did you mean 'seed'?"),

@@ -35,7 +35,7 @@ def test_it_tells_versions_devices_and_kernels(published: Store) -> None:
     told = found()
     assert told["versions", "adapterhub"]["value"] == __version__
     assert "threads" in told["devices", "cpu"]["value"]
-    assert {name for area, name in told if area == "kernels"} == {"default", "none", "int8", "nf4"}
+    assert {name for area, name in told if area == "kernels"} == {"default", "native", "none", "int8", "nf4"}
     assert told["store", "adapters"]["value"] == "1"
     assert not [each for each in told.values() if each["level"] == "broken"]
     assert {area for area, _ in told} == {
@@ -48,6 +48,22 @@ def test_it_tells_versions_devices_and_kernels(published: Store) -> None:
         "plugins",
         "hub",
     }
+
+
+def test_it_tells_why_there_are_no_native_kernels(
+    published: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "compiled by" in found()["kernels", "native"]["value"]
+    monkeypatch.setenv("ADAPTERHUB_KERNELS", "torch")
+    off = found()["kernels", "native"]
+    assert (off["value"], off["level"]) == ("none: switched off by the setting `kernels`", "ok")
+    monkeypatch.delenv("ADAPTERHUB_KERNELS")
+    monkeypatch.setenv("ADAPTERHUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    missing = found()["kernels", "native"]
+    assert (missing["value"], missing["level"]) == ("none: torch computes", "warning")
+    assert missing["problem"].startswith("no C compiler (looked for cc, gcc, clang)")
 
 
 def test_a_damaged_adapter_is_broken(published: Store) -> None:

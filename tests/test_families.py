@@ -61,8 +61,16 @@ FAMILIES: dict[str, PreTrainedConfig] = {
 }  # fmt: skip
 
 
+RUN_BY_KERNELS = ("llama-yarn", "qwen2", "qwen3", "mistral-sliding-window")
+"""Families whose layers run from kernel to kernel, not as transformers' modules."""
+
+
+@pytest.mark.parametrize("kernels", ["native", "torch"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_engine_equals_transformers_on(family: str, tmp_path: Path) -> None:
+def test_engine_equals_transformers_on(
+    family: str, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTERHUB_KERNELS", kernels)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(FAMILIES[family]).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     save_tokenizer(tmp_path)
@@ -71,6 +79,7 @@ def test_engine_equals_transformers_on(family: str, tmp_path: Path) -> None:
     reference.train(False)
     requests = [greedy(range(7 + index, 12 + 6 * index), "", 12) for index in range(5)]
     with recording_engine(base, {}, step_tokens=33) as (engine, recorder):
+        assert bool(engine._runner._decoder) == (base.kernels is not None and family in RUN_BY_KERNELS)
         rows = run(engine, recorder, requests)
         assert engine.stats().steps > 12
     for request, row in zip(requests, rows, strict=True):

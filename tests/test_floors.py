@@ -42,7 +42,7 @@ CONTRACT = (
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
-    {"plugins", "store", "scaffold"},
+    {"plugins", "store", "scaffold", "ops"},
     {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},

@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from adapterhub.method import BaseShape
+    from adapterhub.ops import Kernels
 
 
 def load_frozen(
-    folder: Path, shape: BaseShape, quantization: Quantization, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    shape: BaseShape,
+    quantization: Quantization,
+    device: torch.device,
+    dtype: torch.dtype,
+    kernels: Kernels | None = None,
 ) -> PreTrainedModel:
     """Load the weights in `folder` in eval mode, quantized, with no parameter that requires a gradient.
+
+    int8 on the CPU computes by `kernels`, or by torch.
 
     Raises BaseNotFoundError naming the first weight that is missing or does not fit.
     """
@@ -45,7 +53,7 @@ def load_frozen(
     _refuse(folder, "has another shape than config.json says", sorted(key[0] for key in loaded[1]["mismatched_keys"]))
     model.train(False).requires_grad_(False)
     if quantization == "int8" and device.type == "cpu":
-        quantize_int8(model)
+        quantize_int8(model, kernels)
     if quantization == "nf4":
         keep_nf4_portable(model)
     _leave_file(model)

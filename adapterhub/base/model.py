@@ -18,6 +18,7 @@ from adapterhub.base.resolve import BaseFolder, resolve_base
 from adapterhub.base.shape import read_shape
 from adapterhub.base.weights_view import WeightsView
 from adapterhub.errors import BaseNotFoundError, ConfigError
+from adapterhub.ops import Kernels, chosen_kernels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +49,17 @@ class BaseModel:
     """Its weights, dequantized, one module at a time."""
     original: OriginalWeights
     """The same as its files have them."""
+    kernels: Kernels | None = None
+    """What computes on the CPU beside torch, where there is something."""
+
+    @property
+    def update_dtype(self) -> torch.dtype:
+        """What computes low-rank updates of rows when serving."""
+        return update_dtype(self.quantization, self.device, self.kernels)
 
     @property
     def row_dtype(self) -> torch.dtype:
-        """What computes rows outside the base's linear layers when serving: attention and adapters."""
+        """What torch computes rows in outside the base's linear layers when serving: attention and adapters."""
         return row_dtype(self.quantization, self.device)
 
     @classmethod
@@ -67,7 +75,8 @@ class BaseModel:
         folder, shape = read_base(ref)
         digest = base_digest(folder.path)
         tokenizer = load_tokenizer(folder.path)
-        model = load_frozen(folder.path, shape, chosen, place, dtype)
+        kernels = kernels_on(place)
+        model = load_frozen(folder.path, shape, chosen, place, dtype, kernels)
         return cls(
             model=model,
             tokenizer=tokenizer,
@@ -76,10 +85,11 @@ class BaseModel:
             quantization=chosen,
             device=place,
             compute_dtype=dtype,
-            runtime_digest=_runtime_digest(digest, chosen, place, dtype),
+            runtime_digest=_runtime_digest(digest, chosen, place, dtype, kernels),
             weight_bytes=count_bytes(model),
             weights=WeightsView(model),
             original=OriginalWeights(folder.path, shape, model.base_model_prefix),
+            kernels=kernels,
         )
 
     @staticmethod
@@ -99,8 +109,18 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
+def kernels_on(device: torch.device) -> Kernels | None:
+    """The native kernels for a device; None where torch computes everything. Raises ConfigError for wrong settings."""
+    return chosen_kernels().kernels if device.type == "cpu" else None
+
+
+def update_dtype(quantization: Quantization, device: torch.device, kernels: Kernels | None) -> torch.dtype:
+    """What computes low-rank updates: fp32 in the kernels, whose sums have an order of their own, else `row_dtype`."""
+    return torch.float32 if kernels else row_dtype(quantization, device)
+
+
 def row_dtype(quantization: Quantization, device: torch.device) -> torch.dtype:
-    """What computes rows outside the linear layers of a base that is held so.
+    """What torch computes rows in outside the linear layers of a base that is held so.
 
     On the CPU's int8 base fp64, rounded once to fp32: the sums of a row's neighbours change how a
     matmul is blocked and so its last bit, and rounding to int8 turns a last bit into whole units.
@@ -142,7 +162,10 @@ def _quantization(name: Quantization | None, device: torch.device) -> Quantizati
     return name
 
 
-def _runtime_digest(base: str, quantization: Quantization, device: torch.device, dtype: torch.dtype) -> str:
+def _runtime_digest(
+    base: str, quantization: Quantization, device: torch.device, dtype: torch.dtype, kernels: Kernels | None
+) -> str:
     kernel = {"none": "torch", "int8": "int_mm" if device.type == "cpu" else "llm_int8", "nf4": "bitsandbytes"}
     text = "\n".join((base, quantization, str(dtype), f"{device.type}/{kernel[quantization]}"))
+    text += f"\n{kernels.library.digest}" if kernels else ""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from adapterhub.method import BaseShape
+    from adapterhub.ops import Kernels
 
 Quantization = Literal["none", "int8", "nf4"]
 
@@ -56,16 +57,18 @@ def left_floating(shape: BaseShape, device: torch.device) -> list[str]:
     return [shape.lm_head, *(ragged if device.type == "cpu" else [])]
 
 
-def quantize_int8(model: nn.Module) -> None:
+def quantize_int8(model: nn.Module, kernels: Kernels | None = None) -> None:
     """Replace every linear layer of `model`, in place, one by one so that little is held twice.
+
+    They compute by `kernels`, or by torch.
 
     A head tied to the embedding table gets its own int8 copy; the table stays as it is.
     """
     for name, module in list(model.named_modules()):
         if type(module) is nn.Linear:
-            model.set_submodule(name, Int8Linear.from_linear(module))
+            model.set_submodule(name, Int8Linear.from_linear(module, kernels))
         elif type(module) is Conv1D:
-            model.set_submodule(name, Int8Linear.from_conv1d(module))
+            model.set_submodule(name, Int8Linear.from_conv1d(module, kernels))
 
 
 def keep_nf4_portable(model: nn.Module) -> None:

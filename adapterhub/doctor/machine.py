@@ -45,8 +45,20 @@ def kernels() -> Iterator[Finding]:
     yield Finding(
         "kernels", "none", "torch, in bf16" if cuda else "torch, in fp32: without hardware for it bf16 is slower"
     )
+    yield _native()
     yield _int8_on_cuda() if cuda else _int8_on_cpu()
     yield _nf4(cuda)
+
+
+def _native() -> Finding:
+    """The CPU's own kernels, compiled now where that was not done before."""
+    from adapterhub.ops import chosen_kernels
+
+    chosen = chosen_kernels()
+    if chosen.failed:
+        problem = f"{chosen.reason}; with a C compiler the CPU serves several times faster"
+        return Finding("kernels", "native", "none: torch computes", "warning", problem)
+    return Finding("kernels", "native", chosen.reason if chosen.kernels else f"none: {chosen.reason}")
 
 
 def _int8_on_cuda() -> Finding:
@@ -55,6 +67,12 @@ def _int8_on_cuda() -> Finding:
 
 def _int8_on_cpu() -> Finding:
     import torch
+
+    from adapterhub.ops import chosen_kernels
+
+    kernels = chosen_kernels().kernels
+    if kernels and kernels.tile:
+        return Finding("kernels", "int8", "native, scales per row, with avx512_vnni")
 
     features = torch.cpu.get_capabilities()
     has = [name for name in ("amx_int8", "avx512_vnni", "avx_vnni") if features.get(name)]

@@ -10,6 +10,7 @@ not empty is refused, for it would be ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ctypes import Array
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from transformers import AttentionInterface
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.sequence import Chunk, cat_places
 from adapterhub.errors import UnsupportedBaseError
+from adapterhub.ops import ChunkStruct, Kernels
 
 NAME = "adapterhub_paged"
 _WITHOUT_EFFECT = frozenset(
@@ -46,11 +48,18 @@ class AttentionMap:
     """How many of them count: [s, 1]."""
     spans: list[tuple[int, Chunk]]
     """First row and chunk of every sequence with more rows."""
+    kernels: Kernels | None = None
+    chunks: Array[ChunkStruct] | None = None
+    """The step's, for the kernels. Where these compute, all but `write` is empty."""
     _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, chunks: list[Chunk], cache: KVCache, dtype: torch.dtype) -> AttentionMap:
+    def of(
+        cls, chunks: list[Chunk], cache: KVCache, dtype: torch.dtype, kernels: Kernels | None = None
+    ) -> AttentionMap:
         """The map of a step's chunks, in the order of its rows."""
+        if kernels:
+            return cls._native(chunks, cache, dtype, kernels)
         singles, rows, spans, row = [], [], [], 0
         for chunk in chunks:
             if chunk.stop - chunk.start == 1:
@@ -66,6 +75,15 @@ class AttentionMap:
             places[index, : chunk.stop] = chunk.places()
         lengths = write.new_tensor([chunk.stop for chunk in singles]).unsqueeze(1)
         return cls(cache, dtype, write, write.new_tensor(rows), places, lengths, spans)
+
+    @classmethod
+    def _native(cls, chunks: list[Chunk], cache: KVCache, dtype: torch.dtype, kernels: Kernels) -> AttentionMap:
+        write, structs, row = cat_places(chunks), (ChunkStruct * len(chunks))(), 0
+        for index, chunk in enumerate(chunks):
+            structs[index] = ChunkStruct(chunk.places().data_ptr(), chunk.start, chunk.stop, row)
+            row += chunk.stop - chunk.start
+        none = write.new_empty(0)
+        return cls(cache, dtype, write, none, none, none, [], kernels, structs)
 
     def single_mask(self, window: int | None) -> Tensor:
         """True where a single row attends: [s, positions]."""
@@ -112,17 +130,20 @@ def paged_attention(
     check_options(attention_mask, rest)
     layer: Any = module.layer_idx
     cache = attention_map.cache
-    cache.write(layer, attention_map.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if attention_map.kernels:
+        q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+        rows = attend_natively(attention_map, layer, q, k, v, scale, sliding_window, softcap, s_aux)
+        return rows.unsqueeze(0), None
+    cache.write(layer, attention_map.write, key[0].transpose(0, 1), value[0].transpose(0, 1))
     attend = partial(_attend, scale=scale, softcap=softcap, dtype=attention_map.dtype)
-    rows = query[0].transpose(0, 1)
-    out = torch.empty_like(rows)
+    queries = query[0].transpose(0, 1)
+    out = torch.empty_like(queries)
     kv_heads = key.shape[1]
     if len(attention_map.single_rows):
-        keys = cache.keys[layer][attention_map.single_places].transpose(1, 2)
-        values = cache.values[layer][attention_map.single_places].transpose(1, 2)
+        keys, values = (rows.transpose(1, 2) for rows in cache.read(layer, attention_map.single_places))
         # One query per sequence: its heads stand as rows of the key-value head they share.
-        q = rows[attention_map.single_rows]
+        q = queries[attention_map.single_rows]
         q = q.view(len(q), kv_heads, -1, q.shape[-1])
         mask = attention_map.single_mask(sliding_window)[:, None, None, :]
         sinks = None if s_aux is None else s_aux.view(1, kv_heads, -1, 1)
@@ -130,14 +151,38 @@ def paged_attention(
     for first, chunk in attention_map.spans:
         places = chunk.places()
         count = chunk.stop - chunk.start
-        keys = cache.keys[layer][places].transpose(0, 1).unsqueeze(1)
-        values = cache.values[layer][places].transpose(0, 1).unsqueeze(1)
-        q = rows[first : first + count].reshape(count, kv_heads, -1, rows.shape[-1]).permute(1, 2, 0, 3)
+        keys, values = (rows.transpose(0, 1).unsqueeze(1) for rows in cache.read(layer, places))
+        q = queries[first : first + count].reshape(count, kv_heads, -1, queries.shape[-1]).permute(1, 2, 0, 3)
         mask = attention_map.span_mask(first, chunk, sliding_window)[None, None]
         sinks = None if s_aux is None else s_aux.view(kv_heads, -1, 1, 1)
         result = attend(q, keys, values, mask, sinks)
         out[first : first + count] = result.permute(2, 0, 1, 3).flatten(1, 2)
     return out.unsqueeze(0), None
+
+
+def attend_natively(
+    attention_map: AttentionMap,
+    layer: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    rotary: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """The kernels' attention, with `rotary` over queries and keys that are not rotated yet.
+
+    q and result: [rows, heads, head_dim]; k, v: [rows, kv_heads, head_dim].
+    """
+    kernels, chunks = attention_map.kernels, attention_map.chunks
+    assert kernels is not None
+    assert chunks is not None
+    cached = attention_map.cache.layer(layer)
+    kernels.store(cached, q, k, v, attention_map.write, rotary)
+    sinks = None if sinks is None else sinks.detach().float().contiguous()
+    return kernels.attend(cached, q, chunks, scale=scale, window=window, softcap=softcap, sinks=sinks)
 
 
 def check_options(attention_mask: Tensor | None, rest: Mapping[str, Any]) -> None:

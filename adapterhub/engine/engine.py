@@ -84,7 +84,13 @@ class Engine:
         self.tally = Tally()
         """What ended, and how; for any thread."""
         pool = BlockPool(self.limits.kv_tokens // BLOCK_TOKENS)
-        cache = KVCache(base.shape, pool.num_blocks, dtype=base.compute_dtype, device=base.device)
+        cache = KVCache(
+            base.shape,
+            pool.num_blocks,
+            dtype=base.compute_dtype,
+            device=base.device,
+            native=base.kernels is not None,
+        )
         self._pool = AdapterPool(
             lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
             budget=self.limits.adapter_bytes,

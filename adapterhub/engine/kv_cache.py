@@ -1,4 +1,8 @@
-"""Keys and values of all sequences: one preallocated tensor per layer."""
+"""Keys and values of all sequences: two preallocated tensors per layer.
+
+A *place* is one position's row in them. The kernels read a block's keys side by side, so where they compute
+the keys lie as `[blocks, kv_heads, head_dim, 16]`; all else as `[places, kv_heads, head_dim]`.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,42 @@ from torch import Tensor
 
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.method import BaseShape
+from adapterhub.ops import Layer
 
 
 class KVCache:
-    """Owns the cache tensors, per layer `[places, kv_heads, head_dim]`."""
+    """Owns the cache tensors."""
 
-    def __init__(self, shape: BaseShape, num_blocks: int, *, dtype: torch.dtype, device: torch.device) -> None:
-        size = (num_blocks * BLOCK_TOKENS, shape.num_kv_heads, shape.head_dim)
-        self.keys = [_zeros(size, dtype, device) for _ in range(shape.num_layers)]
+    def __init__(
+        self, shape: BaseShape, num_blocks: int, *, dtype: torch.dtype, device: torch.device, native: bool = False
+    ) -> None:
+        self.native = native
+        """Whether keys lie as the kernels read them."""
+        places = num_blocks * BLOCK_TOKENS
+        size = (places, shape.num_kv_heads, shape.head_dim)
+        blocks = (num_blocks, shape.num_kv_heads, shape.head_dim, BLOCK_TOKENS)
+        self.keys = [_zeros(blocks if native else size, dtype, device) for _ in range(shape.num_layers)]
         self.values = [_zeros(size, dtype, device) for _ in range(shape.num_layers)]
+
+    def layer(self, index: int) -> Layer:
+        """A layer's tensors for the kernels."""
+        return Layer(self.keys[index], self.values[index])
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store rows. `places`: [rows]; `keys`, `values`: [rows, kv_heads, head_dim]."""
-        self.keys[layer].index_copy_(0, places, keys)
+        if self.native:
+            self.keys[layer][places // BLOCK_TOKENS, :, :, places % BLOCK_TOKENS] = keys
+        else:
+            self.keys[layer].index_copy_(0, places, keys)
         self.values[layer].index_copy_(0, places, values)
+
+    def read(self, layer: int, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values at `places`, of any shape: [*places, kv_heads, head_dim] each."""
+        if self.native:
+            keys = self.keys[layer][places // BLOCK_TOKENS, :, :, places % BLOCK_TOKENS]
+        else:
+            keys = self.keys[layer][places]
+        return keys, self.values[layer][places]
 
     def write_all(self, places: Tensor, kv: Tensor) -> None:
         """Store rows of every layer. `places`: [n]; `kv`: [layers, 2, kv_heads, n, head_dim]."""
@@ -32,8 +58,8 @@ class KVCache:
 
     def read_all(self, places: Tensor) -> Tensor:
         """Rows of every layer, [layers, 2, kv_heads, n, head_dim]."""
-        layers = zip(self.keys, self.values, strict=True)
-        return torch.stack([torch.stack((k[places], v[places])).transpose(1, 2) for k, v in layers])
+        layers = [torch.stack(self.read(layer, places)).transpose(1, 2) for layer in range(len(self.keys))]
+        return torch.stack(layers)
 
 
 def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

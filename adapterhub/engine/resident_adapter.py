@@ -22,10 +22,13 @@ from adapterhub.errors import (
     UnsupportedAdapterError,
 )
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
-from adapterhub.op import Op
+from adapterhub.op import LowRank, Op
+from adapterhub.ops import Updates, as_rows
 from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
+LINEAR = ("linear", "conv1d")
+"""Kinds of modules whose input is one row a position, which the kernels rely on."""
 
 
 class Ground(Protocol):
@@ -46,6 +49,9 @@ class Ground(Protocol):
     @property
     def row_dtype(self) -> torch.dtype: ...
 
+    @property
+    def update_dtype(self) -> torch.dtype: ...
+
 
 class BoundSite(NamedTuple):
     """A module site with what its method bound there."""
@@ -56,6 +62,9 @@ class BoundSite(NamedTuple):
     """What its rows are computed in."""
     op: Op | None
     """What computes them in place of the method's functions, where it has one."""
+
+    native: bool
+    """Whether the kernels can compute them."""
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything it keeps; some may be views of the same memory."""
@@ -95,6 +104,10 @@ class ResidentAdapter:
     """Requests that hold it."""
     kv_digest: str = ""
     """What keys and values depend on: the digest, or nothing when the adapter only acts on the head."""
+    updates: Updates | None = None
+    """Its low-rank updates for the kernels; None where torch computes them."""
+    native: frozenset[str] = field(init=False)
+    """Modules whose rows `updates` computes."""
     taps: frozenset[str] = field(init=False)
     """Modules whose input a site elsewhere reads."""
     hooked: frozenset[str] = field(init=False)
@@ -103,6 +116,8 @@ class ResidentAdapter:
     def __post_init__(self) -> None:
         self.taps = frozenset(bound.site.tap for bound in self.modules.values() if bound.site.tap)
         self.hooked = self.taps | self.modules.keys()
+        native = (name for name, bound in self.modules.items() if bound.native)
+        self.native = frozenset(native) if self.updates else frozenset()
 
     def first_row(self, prompt_ids: tuple[int, ...]) -> int:
         """The first position of a request that it changes, virtual tokens counted; beyond all where it changes none.
@@ -146,7 +161,18 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         virtual_tokens=plan.virtual_tokens,
         nbytes=bound.nbytes,
         kv_digest=adapter.digest if changes_kv else "",
+        updates=_updates(bound.modules, base) if base.kernels else None,
     )
+
+
+def _updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
+    """The low-rank updates among the sites, by their modules' places in the base's shape; None when there are none."""
+    ops = {
+        index: bound.op
+        for index, name in enumerate(base.shape.modules)
+        if (bound := modules.get(name)) and bound.native and isinstance(bound.op, LowRank)
+    }
+    return Updates.of(ops, len(base.shape.modules)) if ops else None
 
 
 def bind_sites(
@@ -205,7 +231,11 @@ def _modules(
         if op is not None and (misfit := op.misfit(width, module.out_features)):
             raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
         kept = {} if op else params
-        modules[name] = BoundSite(site, kept, _dtype(op.tensors() if op else params.values(), base), op)
+        if isinstance(op, LowRank) and op.a.dtype in (base.row_dtype, base.update_dtype):
+            op = as_rows(op, base.update_dtype)
+        dtype = _dtype(op.tensors() if op else params.values(), base)
+        native = isinstance(op, LowRank) and dtype == torch.float32 and module.kind in LINEAR and not site.tap
+        modules[name] = BoundSite(site, kept, dtype, op, native)
     return modules
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import attention
+from adapterhub.engine.attention import AttentionMap
+from adapterhub.engine.decoder import Decoder
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.sequence import Chunk
@@ -23,9 +25,12 @@ class Runner:
         self._model: Any = base.model
         self._device = base.device
         self._row_dtype = base.row_dtype
+        self._kernels = base.kernels
         self._cache = cache
         self._own_attention = ""
-        self.sites = Sites(base.model, base.shape.lm_head)
+        self.sites = Sites(base.model, base.shape, base.kernels)
+        self._decoder = Decoder.of(base, self.sites, cache)
+        """Runs the layers in place of the model's own modules, where it can."""
 
     def open(self) -> None:
         """Take the model over. Raises ConflictError when another engine has it."""
@@ -43,25 +48,36 @@ class Runner:
         """Compute a step. Returns the logits of the rows that sample, `[sampled, vocab]` in fp32, in chunk order."""
         routing = Routing.of(chunks)
         ids = torch.tensor([token for chunk in chunks for token in chunk.input_ids()], device=self._device)
-        positions = torch.cat([torch.arange(chunk.start, chunk.stop, device=self._device) for chunk in chunks])
+        places = [place for chunk in chunks for place in range(chunk.start, chunk.stop)]
+        positions = torch.tensor(places, device=self._device)
         sampled, row = [], 0
         for chunk in chunks:
             row += chunk.stop - chunk.start
             if chunk.samples:
                 sampled.append(row - 1)
         self.sites.begin(routing)
+        attention_map = AttentionMap.of(chunks, self._cache, self._row_dtype, self._kernels)
+        # a head over no rows at all is not every kernel's idea of a matmul
+        kept = torch.tensor(sampled or [row - 1], device=self._device)
         try:
-            output = self._model(
-                inputs_embeds=self._embed(ids, chunks).unsqueeze(0),
-                position_ids=positions.unsqueeze(0),
-                use_cache=False,
-                attention_map=attention.AttentionMap.of(chunks, self._cache, self._row_dtype),
-                # a head over no rows at all is not every kernel's idea of a matmul
-                logits_to_keep=torch.tensor(sampled or [row - 1], device=self._device),
-            )
+            logits = self._logits(self._embed(ids, chunks), positions, attention_map, kept)
         finally:
             self.sites.end()
-        return output.logits[0, : len(sampled)].float(), routing
+        return logits[: len(sampled)].float(), routing
+
+    def _logits(self, embedded: Tensor, positions: Tensor, attention_map: AttentionMap, kept: Tensor) -> Tensor:
+        """The logits of rows `kept`, [kept, vocab], of rows [rows, hidden] at `positions`."""
+        if self._decoder:
+            return self._decoder.run(embedded, positions, attention_map, kept)
+        output = self._model(
+            inputs_embeds=embedded.unsqueeze(0),
+            position_ids=positions.unsqueeze(0),
+            use_cache=False,
+            attention_map=attention_map,
+            logits_to_keep=kept,
+        )
+        logits: Tensor = output.logits[0]
+        return logits
 
     def _embed(self, ids: Tensor, chunks: list[Chunk]) -> Tensor:
         """Embeddings of the rows, `[rows, hidden]`: the table's, or an adapter's virtual ones."""

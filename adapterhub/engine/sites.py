@@ -1,14 +1,15 @@
-"""The engine's hooks on the base's modules: where adapters act on their rows.
+"""Where adapters act on their rows: in front of the base's modules and behind them.
 
-The base matmul runs once for all rows; then each adapter's segment gets its own mathematics. The
-hooks never rename or replace a module, and a step without adapters leaves them at once.
+The base matmul runs once for all rows; then each adapter's segment gets its own mathematics. Low-rank
+updates of all segments are one call of the kernels, where there are kernels. Modules that transformers
+calls are hooked, never renamed or replaced; a step without adapters leaves the hooks at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +18,55 @@ from adapterhub.base.site_io import input_of, output_of, with_input, with_output
 from adapterhub.engine.resident_adapter import BoundSite, ResidentAdapter
 from adapterhub.engine.routing import Routing, Segment
 from adapterhub.errors import PluginError
-from adapterhub.method import Method
+from adapterhub.method import BaseShape, Method
+from adapterhub.ops import Kernels, Places, Segments
+
+
+class Acting(NamedTuple):
+    """What a step's adapters do, by module."""
+
+    adapters: tuple[str, ...]
+    """Digests of those adapters."""
+    native: frozenset[str] = frozenset()
+    """Modules with updates that the kernels compute."""
+    behind: frozenset[str] = frozenset()
+    """Modules whose output another function of an adapter changes."""
+    front: frozenset[str] = frozenset()
+    """Modules whose input is changed, or read elsewhere."""
+    tapped: frozenset[str] = frozenset()
+    """Modules whose input is read elsewhere."""
+
+    touched: frozenset[str] = frozenset()
+    """All of these."""
+    python: frozenset[str] = frozenset()
+    """All of these but `native`."""
+
+    @classmethod
+    def of(cls, adapters: Sequence[ResidentAdapter]) -> Acting:
+        native = frozenset().union(*(adapter.native for adapter in adapters))
+        behind = frozenset().union(*(adapter.modules.keys() - adapter.native for adapter in adapters))
+        tapped = frozenset().union(*(adapter.taps for adapter in adapters))
+        front = tapped.union(*(adapter.modules.keys() for adapter in adapters if _changes_input(adapter)))
+        digests = tuple(adapter.digest for adapter in adapters)
+        return cls(digests, native, behind, front, tapped, native | behind | front, behind | front)
 
 
 class Sites:
     """Owns the hooks. A step runs between `begin` and `end`."""
 
-    def __init__(self, model: nn.Module, lm_head: str) -> None:
+    def __init__(self, model: nn.Module, shape: BaseShape, kernels: Kernels | None) -> None:
         self._model = model
-        self._lm_head = lm_head
+        self._lm_head = shape.lm_head
+        self._index = {name: index for index, name in enumerate(shape.modules)}
+        self._kernels = kernels
         self._hooks: dict[str, list[Any]] = {}
-        self._routing = Routing()
         self._inputs: dict[str, Tensor] = {}
         """What the step's tapped modules were called with."""
-        self._tapped: frozenset[str] = frozenset()
+        self._routing = Routing()
+        self._rows = self._head = Segments.of(())
+        self._last = Acting(())
+        self.acting = Acting(())
+        """Of the step."""
 
     def attach(self, modules: Iterable[str]) -> None:
         """Hook the modules that are not hooked yet. Not during a step."""
@@ -51,14 +87,67 @@ class Sites:
 
     def begin(self, routing: Routing) -> None:
         self._routing = routing
-        self._tapped = frozenset().union(*(segment.adapter.taps for segment in routing.rows))
+        adapters = {segment.adapter.digest: segment.adapter for segment in (*routing.rows, *routing.head)}
+        if tuple(adapters) != self._last.adapters:
+            self._last = Acting.of(tuple(adapters.values()))
+        self.acting = self._last
+        self._rows, self._head = _native(routing.rows), _native(routing.head)
+
+    @property
+    def segments(self) -> Segments:
+        """The step's rows with low-rank updates, as the kernels take them."""
+        return self._rows
+
+    def index(self, name: str) -> int:
+        """A module's place among the updates."""
+        return self._index[name]
 
     def end(self) -> None:
         self._routing = Routing()
-        self._tapped = frozenset()
+        self._rows = self._head = Segments.of(())
+        self.acting = Acting(())
         self._inputs.clear()
 
-    def _acting(self, name: str) -> Iterator[tuple[Segment, BoundSite]]:
+    def before(self, name: str, x: Tensor) -> Tensor:
+        """What a module gets for `x` [1, rows, in], which is not changed."""
+        if name in self.acting.tapped:
+            self._inputs[name] = x
+        acting = [item for item in self._of(name) if _changes_input(item[0].adapter)]
+        if not acting:
+            return x
+        x = x.clone()  # the same tensor may feed other modules
+        for segment, bound in acting:
+            adapter, rows = segment.adapter, _rows(x, segment)
+            self._compute(
+                adapter, rows, partial(adapter.method.pre, adapter.config, bound.params, _cast(rows, bound.dtype))
+            )
+        return x
+
+    def behind(self, name: str, own: Tensor, y: Tensor, module: nn.Module) -> Tensor:
+        """What comes out of a module that made `y` [1, rows, out] of `own`; `y` may be overwritten."""
+        if name in self.acting.native:
+            y = y.contiguous()
+            self.update(((name, own.contiguous(), y),))
+        return self.others(name, own, y, module) if name in self.acting.behind else y
+
+    def others(self, name: str, own: Tensor, y: Tensor, module: nn.Module) -> Tensor:
+        """As `behind`, without what the kernels compute."""
+        if y.data_ptr() == own.data_ptr():  # a module that passes its input through
+            y = y.clone()
+        for segment, bound in self._of(name):
+            if name not in segment.adapter.native:
+                rows = _rows(y, segment)
+                self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows, module))
+        return y
+
+    def update(self, places: Sequence[tuple[str, Tensor, Tensor]]) -> None:
+        """All low-rank updates at some modules: each one's name, input and output, which is overwritten."""
+        assert self._kernels is not None
+        segments = self._head if places[0][0] == self._lm_head else self._rows
+        self._kernels.low_rank_(Places.of(*((self._index[name], x, y) for name, x, y in places)), segments)
+
+    def _of(self, name: str) -> Iterator[tuple[Segment, BoundSite]]:
+        """The segments that have a site at a module."""
         routing = self._routing
         for segment in routing.head if name == self._lm_head else routing.rows:
             bound = segment.adapter.modules.get(name)
@@ -66,32 +155,16 @@ class Sites:
                 yield segment, bound
 
     def _pre(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        if not self._routing.rows:
+        if name not in self.acting.front:
             return None
-        if name in self._tapped:
-            self._inputs[name] = input_of(args, kwargs)
-        acting = [item for item in self._acting(name) if _changes_input(item[0].adapter)]
-        if not acting:
-            return None
-        x = input_of(args, kwargs).clone()  # the same tensor may feed other modules
-        for segment, bound in acting:
-            adapter, rows = segment.adapter, _rows(x, segment)
-            self._compute(
-                adapter, rows, partial(adapter.method.pre, adapter.config, bound.params, _cast(rows, bound.dtype))
-            )
-        return with_input(args, kwargs, x)
+        own = input_of(args, kwargs)
+        x = self.before(name, own)
+        return None if x is own else with_input(args, kwargs, x)
 
     def _post(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        acting = list(self._acting(name))
-        if not acting:
+        if name not in self.acting.native and name not in self.acting.behind:
             return None
-        own, y = input_of(args, kwargs), output_of(output)
-        if y.data_ptr() == own.data_ptr():  # a module that passes its input through
-            y = y.clone()
-        for segment, bound in acting:
-            rows = _rows(y, segment)
-            self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows, module))
-        return with_output(output, y)
+        return with_output(output, self.behind(name, input_of(args, kwargs), output_of(output), module))
 
     def _output(self, segment: Segment, bound: BoundSite, own: Tensor, y: Tensor, module: nn.Module) -> Tensor:
         """What the segment's method makes of its rows behind a module that was called with `own`."""
@@ -117,6 +190,13 @@ class Sites:
                 rows.copy_(result)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the step goes on without it
             self._routing.failed[adapter.slot] = error
+
+
+def _native(segments: Sequence[Segment]) -> Segments:
+    """The segments as the kernels take them."""
+    return Segments.of(
+        [(segment.adapter.updates, segment.start, segment.stop) for segment in segments if segment.adapter.updates]
+    )
 
 
 def _rows(x: Tensor, segment: Segment) -> Tensor:

@@ -1,0 +1,379 @@
+"""The native kernels as functions of tensors: fp32 on the CPU, rows contiguous.
+
+A row's result is the same to the bit whatever rows are computed beside it: every sum has an order of its own
+(`source/vector.h`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from adapterhub.errors import UnavailableError
+from adapterhub.ops.library import Library
+from adapterhub.ops.low_rank import Places, PlaceStruct, Segments, SegmentStruct
+
+ALIGNED = 64
+"""Bytes that a row of int8 values is padded to."""
+
+
+class QuantizedStruct(Structure):
+    _fields_ = (("values", c_void_p), ("scale", c_void_p), ("sum", c_void_p), ("stride", c_long))
+
+
+class MatrixStruct(Structure):
+    _fields_ = (("weight", c_void_p), ("scale", c_void_p), ("bias", c_void_p), ("y", c_void_p), ("out", c_long))
+
+
+class LayerStruct(Structure):
+    _fields_ = (
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("heads", c_long),
+        ("kv_heads", c_long),
+        ("dim", c_long),
+    )
+
+
+class ChunkStruct(Structure):
+    _fields_ = (("places", c_void_p), ("start", c_long), ("stop", c_long), ("row", c_long))
+
+
+class OptionsStruct(Structure):
+    _fields_ = (("scale", c_float), ("softcap", c_float), ("window", c_long), ("sinks", c_void_p))
+
+
+class DecoderLayerStruct(Structure):
+    _fields_ = (
+        ("input_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("input_eps", c_float),
+        ("mlp_eps", c_float),
+        ("q_eps", c_float),
+        ("k_eps", c_float),
+        ("qkv", MatrixStruct * 3),
+        ("output", MatrixStruct),
+        ("gate_up", MatrixStruct * 2),
+        ("down", MatrixStruct),
+        ("modules", c_long * 7),
+        ("cache", LayerStruct),
+        ("options", OptionsStruct),
+    )
+
+
+class StepStruct(Structure):
+    _fields_ = (
+        ("rows", c_long),
+        ("hidden", c_long),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("places", c_void_p),
+        ("chunks", c_long),
+        ("c", POINTER(ChunkStruct)),
+        ("segments", c_long),
+        ("s", POINTER(SegmentStruct)),
+        ("threads", c_int),
+    )
+
+
+class Quantized(NamedTuple):
+    """Rows in int8, with one scale each: three arrays in one piece of memory."""
+
+    memory: Tensor
+    """uint8: values, scales and sums, one behind the other."""
+    rows: int
+    stride: int
+    struct: QuantizedStruct
+
+    @classmethod
+    def empty(cls, rows: int, width: int) -> Self:
+        stride = -(-width // ALIGNED) * ALIGNED
+        memory = torch.empty(rows * (stride + 8), dtype=torch.uint8)
+        values = memory.data_ptr()
+        scale = values + rows * stride
+        return cls(memory, rows, stride, QuantizedStruct(values, scale, scale + 4 * rows, stride))
+
+    @property
+    def values(self) -> Tensor:
+        """int8 [rows, stride], zeros behind a row's own values."""
+        return self.memory[: self.rows * self.stride].view(torch.int8).view(self.rows, self.stride)
+
+    @property
+    def scale(self) -> Tensor:
+        """fp32 [rows]"""
+        return self.memory[-8 * self.rows : -4 * self.rows].view(torch.float32)
+
+    @property
+    def sum(self) -> Tensor:
+        """int32 [rows], of a row's values."""
+        return self.memory[-4 * self.rows :].view(torch.int32)
+
+
+class Matrix(NamedTuple):
+    """An int8 weight, ready to multiply."""
+
+    weight: Tensor
+    """As `pack_int8` gives it."""
+    scale: Tensor
+    """fp32 [out]"""
+    bias: Tensor | None
+    """fp32 [out]"""
+
+
+class Matrices(NamedTuple):
+    """Weights that multiply the same rows in one call."""
+
+    structs: ctypes.Array[MatrixStruct]
+    width: int
+    """Values of a row."""
+    outs: tuple[int, ...]
+    kept: tuple[Matrix, ...]
+
+    @classmethod
+    def of(cls, width: int, *matrices: Matrix) -> Self:
+        outs = tuple(m.scale.shape[0] for m in matrices)
+        rows = (
+            MatrixStruct(m.weight.data_ptr(), m.scale.data_ptr(), _address(m.bias), None, out)
+            for m, out in zip(matrices, outs, strict=True)
+        )
+        return cls((MatrixStruct * len(matrices))(*rows), width, outs, matrices)
+
+
+class Layer(NamedTuple):
+    """One layer's cache, and the heads that look at it."""
+
+    keys: Tensor
+    """[blocks, kv_heads, head_dim, 16]: a block's positions side by side."""
+    values: Tensor
+    """[blocks * 16, kv_heads, head_dim]"""
+
+    def struct(self, heads: int) -> LayerStruct:
+        _, kv_heads, dim = self.values.shape
+        return LayerStruct(self.keys.data_ptr(), self.values.data_ptr(), heads, kv_heads, dim)
+
+
+NOWHERE = QuantizedStruct(None, None, None, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernels:
+    """A loaded library."""
+
+    library: Library
+    tile: int
+    """Outputs that a packed int8 weight keeps together; 0 where torch multiplies int8 faster than the kernel."""
+    _c: Any
+
+    @classmethod
+    def load(cls, library: Library) -> Self:
+        """Raises UnavailableError when it is no library of ours."""
+        try:
+            c = ctypes.CDLL(str(library.path))
+            for name, (result, arguments) in SIGNATURES.items():
+                function = getattr(c, name, None)
+                if function is not None:
+                    function.restype, function.argtypes = result, arguments
+            return cls(library, int(c.adapterhub_int8_tile()), c)
+        except (OSError, AttributeError) as error:
+            raise UnavailableError(f"{library.path}: {error}") from None
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a library is loaded once
+
+    def quantize(self, x: Tensor) -> Quantized:
+        """`x` [rows, k] in int8: to the bit as `adapterhub.base.int8.quantize_rows`."""
+        _check(x)
+        rows, width = x.shape
+        q = Quantized.empty(rows, width)
+        self._c.adapterhub_quantize(rows, width, x.data_ptr(), q.struct, torch.get_num_threads())
+        return q
+
+    def int8_matmul(self, q: Quantized, matrices: Matrices) -> list[Tensor]:
+        """The rows times each matrix: [rows, out], in fp32. On one thread at a time, for all it is given."""
+        rows, structs = q.rows, matrices.structs
+        results = [torch.empty(rows, out) for out in matrices.outs]
+        for struct, y in zip(structs, results, strict=True):
+            struct.y = y.data_ptr()
+        groups = -(-matrices.width // 4)
+        self._c.adapterhub_int8_matmul(rows, groups, q.struct, len(structs), structs, torch.get_num_threads())
+        return results
+
+    def add_norm(
+        self, h: Tensor, delta: Tensor | None, weight: Tensor, eps: float, *, quantize: bool
+    ) -> tuple[Tensor, Tensor, Quantized | None]:
+        """s = h + delta, x = weight * s / sqrt(mean(s^2) + eps) and, if asked for, x in int8. All [rows, width]."""
+        _check(h, delta, weight)
+        rows, width = h.shape
+        x = torch.empty_like(h)
+        total = h if delta is None else torch.empty_like(h)
+        q = Quantized.empty(rows, width) if quantize else None
+        self._c.adapterhub_add_norm(
+            rows,
+            width,
+            h.data_ptr(),
+            _address(delta),
+            total.data_ptr(),
+            weight.data_ptr(),
+            eps,
+            x.data_ptr(),
+            q.struct if q else NOWHERE,
+            torch.get_num_threads(),
+        )
+        return total, x, q
+
+    def silu_gate(self, gate: Tensor, up: Tensor, *, quantize: bool) -> tuple[Tensor, Quantized | None]:
+        """x = silu(gate) * up and, if asked for, x in int8. All [rows, width]."""
+        _check(gate, up)
+        rows, width = gate.shape
+        x = torch.empty_like(gate)
+        q = Quantized.empty(rows, width) if quantize else None
+        self._c.adapterhub_silu_gate(
+            rows,
+            width,
+            gate.data_ptr(),
+            up.data_ptr(),
+            x.data_ptr(),
+            q.struct if q else NOWHERE,
+            torch.get_num_threads(),
+        )
+        return x, q
+
+    def low_rank_(self, places: Places, segments: Segments) -> None:
+        """Add every segment's updates to the results at `places`."""
+        if segments.size:
+            self._c.adapterhub_low_rank(
+                places.size, places.structs, segments.size, segments.structs, torch.get_num_threads()
+            )
+
+    def store(
+        self,
+        layer: Layer,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        places: Tensor,
+        rotary: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """Write rows' keys and values to their places, [rows]. With `rotary`, cos and sin [rows, dim] each, keys are
+        rotated on their way and `q` in place.
+
+        q: [rows, heads, dim]; k, v: [rows, kv_heads, dim].
+        """
+        _check(q, k, v, *(rotary or ()))
+        cos, sin = rotary or (None, None)
+        self._c.adapterhub_store(
+            q.shape[0],
+            layer.struct(q.shape[1]),
+            q.data_ptr(),
+            k.data_ptr(),
+            v.data_ptr(),
+            _address(cos),
+            _address(sin),
+            places.data_ptr(),
+            torch.get_num_threads(),
+        )
+
+    def attend(
+        self,
+        layer: Layer,
+        q: Tensor,
+        chunks: ctypes.Array[ChunkStruct],
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """softmax(softcap(q k^T scale)) v for rows of `chunks`, over the positions up to each row's own.
+
+        q and result: [rows, heads, dim]; sinks: [heads]. Raises MemoryError.
+        """
+        _check(q, sinks)
+        out = torch.empty_like(q)
+        options = OptionsStruct(scale, softcap or 0.0, window or 0, _address(sinks))
+        struct = layer.struct(q.shape[1])
+        threads = torch.get_num_threads()
+        if self._c.adapterhub_attend(struct, len(chunks), chunks, options, q.data_ptr(), out.data_ptr(), threads):
+            raise MemoryError("attention: no memory for a row's scores")
+        return out
+
+    def layers(
+        self,
+        layers: ctypes.Array[DecoderLayerStruct],
+        h: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        places: Tensor,
+        chunks: ctypes.Array[ChunkStruct],
+        segments: Segments,
+    ) -> tuple[Tensor, Tensor]:
+        """Whole int8 layers over the residual `h` [rows, hidden]: what it becomes, and what is still to be added.
+
+        The kernels' own bits, in one call. The rest as in `store`, `attend` and `low_rank_`. Raises MemoryError.
+        """
+        _check(h, *rotary)
+        h, delta = h.clone(), torch.empty_like(h)
+        cos, sin = rotary
+        rows, hidden = h.shape
+        step = StepStruct(rows, hidden, cos.data_ptr(), sin.data_ptr(), places.data_ptr(), len(chunks), chunks)
+        step.segments, step.s, step.threads = segments.size, segments.structs, torch.get_num_threads()
+        if self._c.adapterhub_layers(len(layers), layers, step, h.data_ptr(), delta.data_ptr()):
+            raise MemoryError("decoder layers: no memory for a step's rows")
+        return h, delta
+
+
+_ROWS = (c_long, c_long)
+SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "adapterhub_int8_tile": (c_long, ()),
+    "adapterhub_quantize": (None, (*_ROWS, c_void_p, QuantizedStruct, c_int)),
+    "adapterhub_int8_matmul": (None, (*_ROWS, QuantizedStruct, c_long, POINTER(MatrixStruct), c_int)),
+    "adapterhub_add_norm": (
+        None,
+        (*_ROWS, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_void_p, QuantizedStruct, c_int),
+    ),
+    "adapterhub_silu_gate": (None, (*_ROWS, c_void_p, c_void_p, c_void_p, QuantizedStruct, c_int)),
+    "adapterhub_low_rank": (None, (c_long, POINTER(PlaceStruct), c_long, POINTER(SegmentStruct), c_int)),
+    "adapterhub_store": (
+        None,
+        (c_long, LayerStruct, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int),
+    ),
+    "adapterhub_layers": (c_int, (c_long, POINTER(DecoderLayerStruct), StepStruct, c_void_p, c_void_p)),
+    "adapterhub_attend": (
+        c_int,
+        (LayerStruct, c_long, POINTER(ChunkStruct), OptionsStruct, c_void_p, c_void_p, c_int),
+    ),
+}
+
+
+def _check(*tensors: Tensor | None) -> None:
+    """Only our own code calls a kernel: what does not fit is our bug, and would read another's memory."""
+    for tensor in tensors:
+        if tensor is not None:
+            fits = tensor.dtype is torch.float32 and tensor.is_contiguous() and tensor.is_cpu
+            assert fits, f"a kernel was given {tensor.dtype}, strides {tensor.stride()}, on {tensor.device}"
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def pack_int8(weight: Tensor, tile: int) -> Tensor:
+    """int8 [out, in] as the kernel reads it: uint8 [out / tile, in / 4, tile, 4] with 128 added, padded."""
+    out, width = weight.shape
+    padded = torch.zeros(-(-out // tile) * tile, -(-width // 4) * 4, dtype=torch.int8)
+    padded[:out, :width] = weight
+    moved = (padded.to(torch.int16) + 128).to(torch.uint8)
+    return moved.view(len(padded) // tile, tile, -1, 4).transpose(1, 2).contiguous()
+
+
+def unpack_int8(packed: Tensor, out: int, width: int) -> Tensor:
+    """The weight that `pack_int8` was given: int8 [out, width]."""
+    tiles, groups, tile, _ = packed.shape
+    rows = packed.transpose(1, 2).reshape(tiles * tile, groups * 4)[:out, :width]
+    return (rows.to(torch.int16) - 128).to(torch.int8)

@@ -1,0 +1,83 @@
+/* Products of int8 rows with an int8 weight, whose sums are exact: their order does not matter.
+ *
+ *     y[i] = (q[i] @ W.T) * s[i] * sw + b      two multiplications in this order, as adapterhub.base.int8
+ *
+ * A weight is packed in tiles of 32 outputs, [out / 32, k / 4, 32, 4], with 128 added to each value, for the
+ * processor multiplies unsigned by signed bytes; 128 times the row's sum is taken away again.
+ */
+#include "kernels.h"
+
+#define TILE 32
+#define MOST_ROWS 12
+
+EXPORT long adapterhub_int8_tile(void) {
+#if defined(__AVX512VNNI__)
+    return TILE;
+#else
+    return 0; /* torch's is faster than what could be written here */
+#endif
+}
+
+#if defined(__AVX512VNNI__)
+
+INLINE void finish(__m512i acc, long row, long column, const struct quantized *q, const struct matrix *m) {
+    long n = m->out - column;
+    if (n <= 0) return;
+    __mmask16 mask = n >= LANES ? 0xffff : (__mmask16)((1u << n) - 1);
+    __m512i exact = _mm512_sub_epi32(acc, _mm512_set1_epi32(128 * q->sum[row]));
+    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(exact), _mm512_set1_ps(q->scale[row]));
+    y = _mm512_mul_ps(y, _mm512_maskz_loadu_ps(mask, m->scale + column));
+    if (m->bias) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, m->bias + column));
+    _mm512_mask_storeu_ps(m->y + row * m->out + column, mask, y);
+}
+
+INLINE void tile_rows(const int rows, long first, long groups, long tile, const struct quantized *q,
+                      const struct matrix *m) {
+    const uint8_t *w = m->weight + tile * groups * 4 * TILE;
+    const int8_t *x = q->values + first * q->stride;
+    __m512i left[MOST_ROWS], right[MOST_ROWS];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) left[i] = right[i] = _mm512_setzero_si512();
+    for (long g = 0; g < groups; g++, w += 4 * TILE) {
+        __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            int32_t four;
+            memcpy(&four, x + i * q->stride + 4 * g, sizeof four);
+            __m512i v = _mm512_set1_epi32(four);
+            left[i] = _mm512_dpbusd_epi32(left[i], w0, v);
+            right[i] = _mm512_dpbusd_epi32(right[i], w1, v);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        finish(left[i], first + i, tile * TILE, q, m);
+        finish(right[i], first + i, tile * TILE + LANES, q, m);
+    }
+}
+
+static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m) {
+    long row = 0;
+    for (; row + 12 <= rows; row += 12) tile_rows(12, row, groups, tile, q, m);
+    if (row + 8 <= rows) { tile_rows(8, row, groups, tile, q, m); row += 8; }
+    if (row + 4 <= rows) { tile_rows(4, row, groups, tile, q, m); row += 4; }
+    if (row + 2 <= rows) { tile_rows(2, row, groups, tile, q, m); row += 2; }
+    if (row < rows) tile_rows(1, row, groups, tile, q, m);
+}
+
+/* Several weights that share an input of `groups` times 4 values. */
+EXPORT void adapterhub_int8_matmul(long rows, long groups, struct quantized q, long count, const struct matrix *m,
+                                   int threads) {
+    long tiles = 0;
+    for (long i = 0; i < count; i++) tiles += (m[i].out + TILE - 1) / TILE;
+    long chunk = tiles / (8 * threads) + 1;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, chunk)
+    for (long tile = 0; tile < tiles; tile++) {
+        const struct matrix *own = m;
+        long index = tile, own_tiles;
+        while (index >= (own_tiles = (own->out + TILE - 1) / TILE)) index -= own_tiles, own++;
+        one_tile(rows, groups, index, &q, own);
+    }
+}
+
+#endif
