@@ -230,13 +230,14 @@ def test_nf4_comes_out_as_transformers_loads_it_with_the_drift_that_was_measured
     merged = requantized(base, tmp_path, "nf4")
     beside = PeftModel.from_pretrained(BaseModel.load(str(base), quantization="nf4").model, tmp_path / "adapter")
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    written = found.model.layers[
+        0
+    ].self_attn.k_proj.weight.clone()  # bitsandbytes may pack it anew to compute
     drift = (logits(beside.eval()) - logits(found)).abs()
     assert type(found.model.layers[0].self_attn.q_proj).__name__ == "Linear4bit"
     assert 0.1 * merged.drift.mean < drift.mean() < 10 * merged.drift.mean
     assert merged.drift.max > 10 * merged.merging.max
-    assert torch.equal(
-        found.model.layers[0].self_attn.k_proj.weight, beside.model.model.layers[0].self_attn.k_proj.weight
-    )
+    assert torch.equal(written, beside.model.model.layers[0].self_attn.k_proj.weight)
 
 
 def test_int8_comes_out_as_the_floating_weights_that_it_is_made_from(base: Path, tmp_path: Path) -> None:
