@@ -114,7 +114,7 @@ def test_the_verb_writes_the_folder_and_nothing_to_the_store(tiny_base: Path, da
         (("--method", "full", "--name", "x"), "--name: method full makes a model, which is no adapter"),
         (("--method", "full"), "--model-folder: missing; method full needs a new folder"),
         (("--name", "x", "--model-folder", "m"), "--model-folder: an adapter goes to the store, by --name"),
-        ((), "--name: missing; need a name to publish the adapter under"),
+        ((), "missing option '--name'"),
     ],
 )
 def test_where_it_goes_is_said_for_what_it_is(

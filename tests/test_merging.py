@@ -230,9 +230,7 @@ def test_nf4_comes_out_as_transformers_loads_it_with_the_drift_that_was_measured
     merged = requantized(base, tmp_path, "nf4")
     beside = PeftModel.from_pretrained(BaseModel.load(str(base), quantization="nf4").model, tmp_path / "adapter")
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    written = found.model.layers[
-        0
-    ].self_attn.k_proj.weight.clone()  # bitsandbytes may pack it anew to compute
+    written = found.model.layers[0].self_attn.k_proj.weight.clone()  # bitsandbytes may pack it anew to compute
     drift = (logits(beside.eval()) - logits(found)).abs()
     assert type(found.model.layers[0].self_attn.q_proj).__name__ == "Linear4bit"
     assert 0.1 * merged.drift.mean < drift.mean() < 10 * merged.drift.mean

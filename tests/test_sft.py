@@ -62,7 +62,7 @@ def rows(base: BaseModel, records: list[Any], turns: str = "all") -> list[Any]:
 def test_it_lowers_the_loss_of_the_answers_with_every_kind_of_method(
     base: BaseModel, talks: Path, tmp_path: Path, method: str
 ) -> None:
-    result = train_to("sft", base, talks, tmp_path / "out", method, epochs=4)
+    result = train_to("sft", base, talks, tmp_path / "out", method, epochs=6)
     assert result.loss_before is not None
     assert result.loss_after is not None
     assert result.loss_after < 0.9 * result.loss_before

@@ -110,7 +110,7 @@ def command(
         made = target.deliver(result)
         if folder:
             folder.finish(published=made.line)
-            write_report(report.model_copy(update={"name": made.line, "digest": made.facts["digest"]}), folder.path)
+            write_report(report.model_copy(update={"name": made.label, "digest": made.facts["digest"]}), folder.path)
     report_outcome(made.facts, made.line, result, as_json)
 
 

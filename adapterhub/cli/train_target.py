@@ -22,6 +22,11 @@ class Delivered(NamedTuple):
     facts: dict[str, str]
     line: str
 
+    @property
+    def label(self) -> str:
+        """What it is called: its name, or the model's folder."""
+        return self.facts.get("ref", self.line)
+
 
 class ToStore(NamedTuple):
     """An adapter, published under a name."""
