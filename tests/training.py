@@ -88,11 +88,11 @@ def assert_goes_on(base: BaseModel, method: str, into: Path, *, rate: float, opt
     dataset = read_dataset(into / "first" / "colors.jsonl")
     assert parent.adapter.prompt_format is not None
     examples = encode(dataset, base.tokenizer, parent.adapter.prompt_format, max_length=64)
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     with stored_on(base, Store.default().resolve(ref)) as stored:
         loss = mean_loss(stored, examples, batch_size=8, device=base.device)
     if options.get("init_lora_weights") != "loftq":  # trained on what is left of the base, saved for the original
         assert loss == pytest.approx(parent.loss_after, abs=1e-6)
-    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     child = train_briefly(base, None, into / "second" / "out", rate=rate, init_from=str(ref), max_steps=2)
     after = base.model.state_dict()
     assert list(after) == list(before)

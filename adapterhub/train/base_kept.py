@@ -30,6 +30,12 @@ class BaseKept:
         """Keep the values of the base's own parameters that learn from now on, such as its biases."""
         self._values |= {parameter: parameter.data.clone() for parameter in self._own if parameter.requires_grad}
 
+    def keep_overwritten(self, tensors: Iterable[str]) -> None:
+        """Keep the values of the base's own parameters that stand in an adapter's file too: PEFT loads them there."""
+        own = dict(self._model.named_parameters())
+        names = (key.removeprefix("base_model.model.").replace(".base_layer.", ".") for key in tensors)
+        self._values |= {own[name]: own[name].data.clone() for name in names if name in own}
+
     def give_back(self, adapted: Any) -> None:
         """The base as it was; `adapted` is what PEFT made of it, or None."""
         if adapted is not None and isinstance(adapted.base_model, SiteTuner):

@@ -28,6 +28,7 @@ def stored_on(base: BaseModel, adapter: Adapter) -> Iterator[PeftModel]:
     method, config = understand(adapter, installed_methods())
     fit(adapter, method, config, base.shape, base=base.record.id)
     kept = BaseKept(base.model)
+    kept.keep_overwritten(adapter.tensors)
     adapted: Any = None
     try:
         with quiet_peft(), TemporaryDirectory() as folder:
