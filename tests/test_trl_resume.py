@@ -11,6 +11,7 @@ import torch
 from preferences import at_the_start, colors, config, rated, write
 
 from adapterhub.base import BaseModel
+from adapterhub.testing import save_tiny_llama
 
 REWARDS = """
 def short(prompts, completions, expected):
@@ -25,6 +26,7 @@ def short(prompts, completions, expected):
         ("kto", "lora", {}),
         ("orpo", "lora", {}),
         ("grpo", "lora", {"reward": "rewards_of_resume:short", "max_new_tokens": 4, "num_generations": 4, "beta": 0.1}),
+        ("gkd", "lora", {"max_new_tokens": 4, "student_share": 0.5}),
     ],
 )
 def test_a_resumed_run_ends_as_one_that_never_stopped(
@@ -40,7 +42,10 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(
     monkeypatch.delitem(sys.modules, "rewards_of_resume", raising=False)
     base = BaseModel.load(str(tiny_base), quantization="none", device="cpu")
     prompts = [{"prompt": f"{n}+0=", "completion": str(n)} for n in range(4, 24)]
-    data = {"kto": rated, "grpo": lambda path: write(path, prompts)}.get(objective, colors)(tmp_path / "d.jsonl")
+    asked = dict.fromkeys(("grpo", "gkd"), lambda path: write(path, prompts))
+    data = {"kto": rated, **asked}.get(objective, colors)(tmp_path / "d.jsonl")
+    if objective == "gkd":
+        options = {**options, "teacher": str(save_tiny_llama(tmp_path / "teacher", seed=5, layers=1))}
     settings = config(base, data, objective, method, objective_options=options)
     ends = []
     for checkpoint in (None, str(tmp_path / "run" / "checkpoint-2")):

@@ -17,6 +17,8 @@ from adapterhub.train.full import FULL
 from adapterhub.train.goal import NEEDS_ADAPTER
 
 WIDTH = 100
+COLUMN = 24
+"""Characters that a column of methods has at least."""
 
 
 class Trainable(NamedTuple):
@@ -52,11 +54,10 @@ def table(width: int = WIDTH) -> str:
         marks = tuple(name not in each.refused for name in names)
         rows.setdefault((", ".join(each.held), marks), []).append(each.name)
     widths = [max(3, len(name)) for name in names]
-    lines = [_line("base held as", map(str.ljust, names, widths), "methods")]
+    lines = _row("base held as", map(str.ljust, names, widths), "methods", width)
     for (held, marks), methods in rows.items():
         cells = [("yes" if mark else "no").ljust(width) for mark, width in zip(marks, widths, strict=True)]
-        start = _line(held, cells, "")
-        lines += textwrap.wrap(", ".join(methods), width, initial_indent=start, subsequent_indent=" " * len(start))
+        lines += _row(held, cells, ", ".join(methods), width)
     return "\n".join((*lines, *_reasons(found, width)))
 
 
@@ -66,8 +67,13 @@ def _refused(method: Method[Any], objectives: Iterable[Objective[Any]]) -> dict[
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _line(held: str, cells: Iterable[str], methods: str) -> str:
-    return f"{'  '.join((held.ljust(12), *cells))}  {methods}"
+def _row(held: str, cells: Iterable[str], methods: str, width: int) -> list[str]:
+    """One row in lines: methods stand behind the marks, or below them where there is no room for a column."""
+    marks = "  ".join((held.ljust(12), *cells))
+    if width - len(marks) < COLUMN:
+        return [marks.rstrip(), *textwrap.wrap(methods, width, initial_indent=" " * 4, subsequent_indent=" " * 4)]
+    start = f"{marks}  "
+    return textwrap.wrap(methods, width, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def _reasons(found: Iterable[Trainable], width: int) -> list[str]:

@@ -25,7 +25,7 @@ class Distill(LossObjective[DistillConfig]):
     KL is between the two distributions of the next token, both at temperature T (Hinton, Vinyals, Dean,
     2015); CE is the response loss of sft, at temperature 1. Both models see the same token ids.
 
-    What is not covered: responses that the student makes up while it learns (on-policy).
+    What is not covered: responses that the student makes up while it learns (on-policy), which are `gkd`'s.
     """
 
     name = "distill"
