@@ -127,11 +127,13 @@ def test_what_cannot_be_sharded_is_refused_by_name(
         check_sharding(replace(job, processes=Processes(2, 0, 0)), accelerator)
 
 
-def test_a_batch_that_does_not_divide_is_refused(tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_they_could_not_share_is_refused(tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"batch_size: 8 examples in a step .* need a multiple of 3"):
         TrainJob.prepare(TrainConfig.load(settings(tiny_base, data), where="test"), None)
+    with pytest.raises(ConfigError, match="objective dpo: it brings a trainer of its own, .* need one process"):
+        TrainJob.prepare(TrainConfig.load(settings(tiny_base, data, objective="dpo", batch_size=6), where="test"), None)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

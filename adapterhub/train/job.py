@@ -14,6 +14,7 @@ from adapterhub.data import Dataset, check_records, prompt_of, read_dataset
 from adapterhub.encoder import Encoder
 from adapterhub.errors import ConfigError
 from adapterhub.method import BaseShape, Method, MethodConfig, Plan
+from adapterhub.objective import LossObjective
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_format import FormatKind, PromptFormat
 from adapterhub.prompt_signature import sign_prompts
@@ -87,12 +88,12 @@ class TrainJob:
         as `Parent` where the run goes on with an adapter.
         """
         processes = Processes.now()
-        _check_divides(config, processes)
         if config.init_from and config.method == FULL:
             raise ConfigError("init_from: method full has no adapter to go on with", field="init_from")
         parent = Parent.of(config.init_from) if config.init_from else None
         choice = _choice(config) if parent is None else None
         goal = Goal.of(config.objective, config.objective_options)
+        _check_shared(config, goal, processes)
         train, held_out, warnings = _read_sides(config)
         for side in (train, held_out):
             goal.check_data(side)
@@ -239,7 +240,14 @@ def _read_sides(config: TrainConfig) -> tuple[Dataset, Dataset, tuple[str, ...]]
     return dataset, dataset._replace(records=()), warnings
 
 
-def _check_divides(config: TrainConfig, processes: Processes) -> None:
+def _check_shared(config: TrainConfig, goal: Goal, processes: Processes) -> None:
+    """Raises ConfigError for what the processes of a run cannot share."""
+    if processes.count > 1 and not isinstance(goal.objective, LossObjective):
+        raise ConfigError(
+            f"objective {goal.objective.name}: it brings a trainer of its own, whose gradients the processes of a run "
+            "would not share; need one process",
+            field="objective",
+        )
     if config.batch_size % processes.count:
         raise ConfigError(
             f"batch_size: {config.batch_size} examples in a step are not to be shared by {processes.count} processes; "

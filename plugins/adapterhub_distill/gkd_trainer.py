@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from adapterhub import ConfigError, collate, learned_logits
+from adapterhub import collate, learned_logits
 from adapterhub.objective import IGNORED, Example
 from adapterhub_distill.divergence import summed_jensen_shannon
 
@@ -42,10 +42,7 @@ class GkdTrainer(DistillationTrainer):
         student_share: float,
         **settings: Any,
     ) -> None:
-        """`teacher`: a frozen model with the student's vocabulary; `student_share`: of the steps.
-
-        Raises ConfigError where several processes train.
-        """
+        """`teacher`: a frozen model with the student's vocabulary; `student_share`: of the steps."""
         self._rows = [*train_dataset, *(eval_dataset or ())]
         self._answered: list[AnsweredRow] = []
         self._student_share = student_share
@@ -55,8 +52,6 @@ class GkdTrainer(DistillationTrainer):
             eval_dataset=_numbers(range(learned, len(self._rows))) if eval_dataset else None,
             **settings,
         )
-        if self.accelerator.num_processes > 1:  # the model is not wrapped here, and each would learn by itself
-            raise ConfigError("objective gkd: not trained by several processes; accepted: one", field="objective")
         self.teacher_model = teacher
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
