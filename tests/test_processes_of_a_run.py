@@ -132,7 +132,7 @@ def test_what_they_could_not_share_is_refused(tiny_base: Path, data: Path, monke
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"batch_size: 8 examples in a step .* need a multiple of 3"):
         TrainJob.prepare(TrainConfig.load(settings(tiny_base, data), where="test"), None)
-    with pytest.raises(ConfigError, match="objective dpo: it brings a trainer of its own, .* need one process"):
+    with pytest.raises(ConfigError, match=r"objective dpo: it brings a trainer of its own, .* need one process"):
         TrainJob.prepare(TrainConfig.load(settings(tiny_base, data, objective="dpo", batch_size=6), where="test"), None)
 
 
