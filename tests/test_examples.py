@@ -34,7 +34,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "prefix_tuning": {"num_virtual_tokens": 5},
     "prompt_tuning": {"num_virtual_tokens": 7},
 }
-USED = ",".join((*TRAINED, *BUILT_IN))
+USED = ",".join((*TRAINED, *BUILT_IN, "formats", "sft"))
 MODULE_SITE = EXAMPLES / "adapterhub-ssf" / "adapterhub_ssf.py"
 
 

@@ -21,4 +21,4 @@ class EstimateConfig(Config):
     batch_size: int = Field(default=8, ge=1)
     """Examples computed at once."""
     max_length: int = Field(default=512, ge=2)
-    """Most tokens of a prompt with its response; a longer example is refused with its line."""
+    """Most tokens of a prompt with its response."""

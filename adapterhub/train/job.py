@@ -100,6 +100,7 @@ class TrainJob:
         if warn is not None:
             for warning in warnings:
                 warn(warning)
+        probe, replay = Probe.of(config.probe), Replay.of(config, goal)
         shape = read_base(config.base)[1] if base is None else base.shape
         if parent is not None:
             parent.check(shape, base=config.base)
@@ -109,7 +110,6 @@ class TrainJob:
         settled(config)
         goal.check(choice, shape)
         goal.check_format(config.prompt_format)
-        probe, replay = Probe.of(config.probe), Replay.of(config, goal)
         rows = len(train.records) + (replay.count(len(train.records)) if replay else 0)
         adapter = choice and _adapter(choice, parent, _steps(config, goal, rows), shape)
         quantization = _quantization(config, preset, parent) if base is None else base.quantization
