@@ -43,8 +43,7 @@ WIDTHS = [(16, 16), (48, 40), (50, 33), (64, 192)]
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     if request.param == "native":
         chosen = chosen_kernels()
-        if chosen.kernels is None:
-            pytest.skip(chosen.reason)
+        assert chosen.kernels is not None, chosen.reason
         return chosen.kernels
     if not torch.cpu.get_capabilities().get("avx2"):
         pytest.skip("no x86 processor")

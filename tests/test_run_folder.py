@@ -67,7 +67,6 @@ def test_the_log_tells_every_event_once_also_of_a_run_that_was_resumed(
 
 
 def test_tensorboard_reads_the_curves(base: BaseModel, data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with pytest.raises(RunStopped):
