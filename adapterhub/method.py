@@ -247,18 +247,19 @@ class Method(MethodTraining[C], ABC, Generic[C]):
         """Rows out of the module. `x`: [rows, in_features]; `y` and result: [rows, out_features]."""
         return y
 
-    # The next three have no default that could be right: each is called only where a plan has such a site.
-
     def replace(self, config: C, p: Params, x: Tensor) -> Tensor:
         """Rows in place of the module's own, at a site that `replaces`. Result: [rows, out_features]."""
+        # No default could be right, and it is called only where a plan has such a site.
         raise NotImplementedError("a plan with a site that replaces its module needs `replace`")
 
     def kv(self, config: C, p: Params, shape: BaseShape) -> Tensor:
         """Keys and values of a kv site: [layers, 2, kv_heads, n, head_dim]; keys as after rotary embedding."""
+        # No default could be right, and it is called only where a plan has such a site.
         raise NotImplementedError("a plan with a kv site needs `kv`")
 
     def prompt(self, config: C, p: Params) -> Tensor:
         """The virtual embeddings of a prompt site: [n, hidden]."""
+        # No default could be right, and it is called only where a plan has such a site.
         raise NotImplementedError("a plan with a prompt site needs `prompt`")
 
     def key(self, site: Site, param: str) -> str:

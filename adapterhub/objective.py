@@ -181,6 +181,7 @@ class LossObjective(Objective[C]):
 
     def encode(self, config: C, record: Any, encoder: Encoder) -> Example:
         """The row of one record, of any length. Raises DataError naming it."""
+        # Not abstract: an objective that gives `prepare` itself has no row for a single record.
         raise NotImplementedError("gives neither encode nor prepare")
 
     def prepare(self, config: C, records: Sequence[Any], encoder: Encoder, base: ObjectiveBase) -> list[Any]:
@@ -190,6 +191,7 @@ class LossObjective(Objective[C]):
 
     def fitting(self, config: C, run: Run) -> Fitting:
         """Never called: the core makes the steps."""
+        # Concrete, so that a loss is all that a plugin writes; whoever calls it took the loss for a trainer.
         raise NotImplementedError("the steps of a LossObjective are the core's")
 
     def collate(self, config: C, rows: Sequence[Any]) -> dict[str, Tensor]:

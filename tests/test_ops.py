@@ -33,7 +33,7 @@ from adapterhub.ops import (
     pack_int8,
     unpack_int8,
 )
-from adapterhub.ops.library import library
+from adapterhub.ops.compiled import compiled
 
 WIDTHS = [(16, 16), (48, 40), (50, 33), (64, 192)]
 """Into a module and out of it: whole vectors of 16, and not."""
@@ -47,7 +47,7 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return chosen.kernels
     if not torch.cpu.get_capabilities().get("avx2"):
         pytest.skip("no x86 processor")
-    return Kernels.load(library(tmp_path_factory.mktemp("kernels"), ["-march=x86-64-v3"]))
+    return Kernels.load(compiled(tmp_path_factory.mktemp("kernels"), ["-march=x86-64-v3"]))
 
 
 @pytest.fixture
@@ -287,12 +287,12 @@ def test_what_does_not_fit_is_our_bug(kernels: Kernels) -> None:
 
 
 def test_what_others_may_write_is_not_run(tmp_path: Path) -> None:
-    found = library(tmp_path / "kernels")
+    found = compiled(tmp_path / "kernels")
     (tmp_path / "kernels").chmod(0o777)
     with pytest.raises(UnavailableError, match="others may write it"):
-        library(tmp_path / "kernels")
+        compiled(tmp_path / "kernels")
     (tmp_path / "kernels").chmod(0o700)
-    assert library(tmp_path / "kernels") == found
+    assert compiled(tmp_path / "kernels") == found
 
 
 @pytest.mark.parametrize("compiler", ["exit 1", "[ $1 = --version ] || { echo 'kernels.c:1: error: no' >&2; exit 1; }"])
@@ -314,8 +314,8 @@ def test_one_library_for_all_who_ask_at_once(tmp_path: Path) -> None:
     import sys
 
     code = (
-        "import sys, torch; from pathlib import Path; from adapterhub.ops import Kernels; from adapterhub.ops.library "
-        "import library; print(Kernels.load(library(Path(sys.argv[1]))).quantize(torch.ones(1, 4)).scale.item())"
+        "import sys, torch; from pathlib import Path; from adapterhub.ops import Kernels; from adapterhub.ops.compiled "
+        "import compiled; print(Kernels.load(compiled(Path(sys.argv[1]))).quantize(torch.ones(1, 4)).scale.item())"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

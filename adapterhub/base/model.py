@@ -167,5 +167,5 @@ def _runtime_digest(
 ) -> str:
     kernel = {"none": "torch", "int8": "int_mm" if device.type == "cpu" else "llm_int8", "nf4": "bitsandbytes"}
     text = "\n".join((base, quantization, str(dtype), f"{device.type}/{kernel[quantization]}"))
-    text += f"\n{kernels.library.digest}" if kernels else ""
+    text += f"\n{kernels.compiled.digest}" if kernels else ""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -50,7 +50,8 @@ def peft_refuses(name: str) -> Iterator[None]:
         yield
     except AdapterHubError:
         raise
-    # Its layers raise any of these for what they do not merge or combine; none of them has a type of its own.
+    # PEFT's layers raise any of these for what they do not merge or combine (NotImplementedError where a layer has no
+    # merge at all); none has a type of its own, and all of them become one refusal here.
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise UnsupportedAdapterError(f"{name}: PEFT cannot do this: {error}") from None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapterhub.errors import UnavailableError
+from adapterhub.ops.compiled import compiled
 from adapterhub.ops.kernels import Kernels
-from adapterhub.ops.library import library
 from adapterhub.settings import effective
 
 
@@ -35,7 +35,7 @@ def chosen_kernels() -> Choice:
 def _loaded(folder: Path) -> Choice:
     """Once per process: a library is never unloaded, and who has no compiler now gets none meanwhile."""
     try:
-        found = library(folder)
+        found = compiled(folder)
         kernels = Kernels.load(found)
     except UnavailableError as error:
         return Choice(None, str(error), failed=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adapterhub.errors import UnavailableError
-from adapterhub.ops.library import Library
+from adapterhub.ops.compiled import Compiled
 from adapterhub.ops.low_rank import Places, PlaceStruct, Segments, SegmentStruct
 
 ALIGNED = 64
@@ -166,23 +166,23 @@ NOWHERE = QuantizedStruct(None, None, None, 0)
 class Kernels:
     """A loaded library."""
 
-    library: Library
+    compiled: Compiled
     tile: int
     """Outputs that a packed int8 weight keeps together; 0 where torch multiplies int8 faster than the kernel."""
     _c: Any
 
     @classmethod
-    def load(cls, library: Library) -> Self:
+    def load(cls, compiled: Compiled) -> Self:
         """Raises UnavailableError when it is no library of ours."""
         try:
-            c = ctypes.CDLL(str(library.path))
+            c = ctypes.CDLL(str(compiled.path))
             for name, (result, arguments) in SIGNATURES.items():
                 function = getattr(c, name, None)
                 if function is not None:
                     function.restype, function.argtypes = result, arguments
-            return cls(library, int(c.adapterhub_int8_tile()), c)
+            return cls(compiled, int(c.adapterhub_int8_tile()), c)
         except (OSError, AttributeError) as error:
-            raise UnavailableError(f"{library.path}: {error}") from None
+            raise UnavailableError(f"{compiled.path}: {error}") from None
 
     def __deepcopy__(self, memo: object) -> Self:
         return self  # a library is loaded once

@@ -40,7 +40,7 @@ SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Library:
+class Compiled:
     """A compiled library."""
 
     path: Path
@@ -52,7 +52,7 @@ class Library:
     """Whether it uses more than one."""
 
 
-def library(folder: Path, extra: Sequence[str] = ()) -> Library:
+def compiled(folder: Path, extra: Sequence[str] = ()) -> Compiled:
     """The library for this machine in `folder`, compiled with `extra` flags if it is not there.
 
     Raises UnavailableError with the reason when there is no compiler, or it does not compile the kernels.
@@ -62,7 +62,7 @@ def library(folder: Path, extra: Sequence[str] = ()) -> Library:
     problem = ""
     for flags in ((*FLAGS, THREADS, *extra), (*FLAGS, *extra)):
         digest = _digest(compiler, version, flags)
-        found = Library(folder / f"{digest[:32]}.so", digest, f"{compiler}, {version}", THREADS in flags)
+        found = Compiled(folder / f"{digest[:32]}.so", digest, f"{compiler}, {version}", THREADS in flags)
         try:
             if not found.path.is_file():
                 _compile(compiler, flags, found.path)
