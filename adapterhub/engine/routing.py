@@ -20,7 +20,7 @@ class Segment(NamedTuple):
 
 @dataclass
 class Routing:
-    """Two maps a step: all rows for the layers, the sampled rows for the head. Base rows are in neither."""
+    """Two maps a step: all rows for the layers, those that reach the head for it. Base rows are in neither."""
 
     rows: list[Segment] = field(default_factory=list)
     head: list[Segment] = field(default_factory=list)
@@ -35,8 +35,8 @@ class Routing:
             sequence = chunk.sequence
             first = min(max(sequence.starts, chunk.start), chunk.stop)
             rows += [(None, first - chunk.start), (sequence.adapter, chunk.stop - first)]
-            if chunk.samples:
-                head.append((sequence.adapter if first < chunk.stop else None, 1))
+            own = min(chunk.num_heads, chunk.stop - first)
+            head += [(None, chunk.num_heads - own), (sequence.adapter, own)]
         return cls(_segments(rows), _segments(head))
 
     @property

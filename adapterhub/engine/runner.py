@@ -45,25 +45,25 @@ class Runner:
 
     @torch.inference_mode()
     def run(self, chunks: list[Chunk]) -> tuple[Tensor, Routing]:
-        """Compute a step. Returns the logits of the rows that sample, `[sampled, vocab]` in fp32, in chunk order."""
+        """Compute a step. Returns the logits of the rows that reach the head, `[heads, vocab]` in fp32, in order."""
         routing = Routing.of(chunks)
         ids = torch.tensor([token for chunk in chunks for token in chunk.input_ids()], device=self._device)
         places = [place for chunk in chunks for place in range(chunk.start, chunk.stop)]
         positions = torch.tensor(places, device=self._device)
-        sampled, row = [], 0
+        heads: list[int] = []
+        row = 0
         for chunk in chunks:
             row += chunk.stop - chunk.start
-            if chunk.samples:
-                sampled.append(row - 1)
+            heads += range(row - chunk.num_heads, row)
         self.sites.begin(routing)
         attention_map = AttentionMap.of(chunks, self._cache, self._row_dtype, self._kernels)
         # a head over no rows at all is not every kernel's idea of a matmul
-        kept = torch.tensor(sampled or [row - 1], device=self._device)
+        kept = torch.tensor(heads or [row - 1], device=self._device)
         try:
             logits = self._logits(self._embed(ids, chunks), positions, attention_map, kept)
         finally:
             self.sites.end()
-        return logits[: len(sampled)].float(), routing
+        return logits[: len(heads)].float(), routing
 
     def _logits(self, embedded: Tensor, positions: Tensor, attention_map: AttentionMap, kept: Tensor) -> Tensor:
         """The logits of rows `kept`, [kept, vocab], of rows [rows, hidden] at `positions`."""

@@ -104,6 +104,11 @@ class Chunk(NamedTuple):
         """Whether the step gives the sequence's next token."""
         return self.stop == self.sequence.length
 
+    @property
+    def num_heads(self) -> int:
+        """Of its last rows, how many reach the head."""
+        return int(self.samples)
+
     def input_ids(self) -> list[int]:
         """Token ids of the positions; 0 stands where a virtual token is."""
         virtual = self.sequence.virtual_tokens

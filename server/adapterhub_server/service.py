@@ -26,6 +26,7 @@ from adapterhub.prompt_router import PromptRouter
 from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
+from adapterhub_server.answers import Answers
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.credentials import CertificateFiles, credentials
 from adapterhub_server.door import Door, Observer
@@ -36,6 +37,7 @@ from adapterhub_server.logs import log_call
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.ports import cannot_listen
 from adapterhub_server.prompt_picks import PromptPicks
+from adapterhub_server.requests import Requests
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.router import Router
 from adapterhub_server.routes_service import RoutesServicer
@@ -109,7 +111,8 @@ class Service:
             await catalog.resident(ref)
         self.metrics.watch(engine, catalog.names)
         picks = PromptPicks(router, store, engine.base.record, engine.methods) if router else None
-        inference = InferenceServicer(engine, catalog, Router(routes, picks), self.metrics)
+        requests = Requests(engine, catalog, Router(routes, picks))
+        inference = InferenceServicer(Answers(engine, requests, self.metrics), requests)
         adapters = AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]

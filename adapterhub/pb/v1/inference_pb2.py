@@ -25,49 +25,69 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n adapterhub/pb/v1/inference.proto\x12\radapterhub.v1\x1a\x1egoogle/protobuf/duration.proto\"\x8f\x02\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12,\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x17.adapterhub.v1.TokenIdsH\x00\x12#\n\x04\x63hat\x18\x06 \x01(\x0b\x32\x13.adapterhub.v1.ChatH\x00\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12)\n\x08sampling\x18\x04 \x01(\x0b\x32\x17.adapterhub.v1.Sampling\x12\x32\n\rprompt_format\x18\x05 \x01(\x0b\x32\x1b.adapterhub.v1.PromptFormat\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x11\n\troute_key\x18\x08 \x01(\tB\x08\n\x06prompt\"*\n\x04\x43hat\x12\"\n\x05turns\x18\x01 \x03(\x0b\x32\x13.adapterhub.v1.Turn\"\x91\x01\n\x04Turn\x12&\n\x04role\x18\x01 \x01(\x0e\x32\x18.adapterhub.v1.Turn.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xd0\x01\n\x08Sampling\x12\x1b\n\x0emax_new_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0btemperature\x18\x02 \x01(\x01\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x12\n\nignore_eos\x18\x06 \x01(\x08\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x15\n\x08logprobs\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x11\n\x0f_max_new_tokensB\x08\n\x06_top_pB\x0b\n\t_logprobs\"\xa7\x01\n\x0cPromptFormat\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .adapterhub.v1.PromptFormat.Kind\x12\x1a\n\rsystem_prompt\x18\x02 \x01(\tH\x00\x88\x01\x01\"9\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_RAW\x10\x01\x12\r\n\tKIND_CHAT\x10\x02\x42\x10\n\x0e_system_prompt\"8\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x18\n\x10generated_tokens\x18\x02 \x01(\r\"H\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.adapterhub.v1.TopLogprob\"/\n\nTopLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"8\n\x0bRouteChoice\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\"\x95\x01\n\x07Timings\x12\x30\n\rbefore_engine\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb9\x02\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x32\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1b.adapterhub.v1.FinishReason\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.adapterhub.v1.Usage\x12.\n\x08logprobs\x18\x07 \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12)\n\x05route\x18\x08 \x01(\x0b\x32\x1a.adapterhub.v1.RouteChoice\x12\'\n\x07timings\x18\t \x01(\x0b\x32\x16.adapterhub.v1.Timings\"\xbf\x02\n\x16GenerateStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x32\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1b.adapterhub.v1.FinishReason\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.adapterhub.v1.Usage\x12.\n\x08logprobs\x18\x07 \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12)\n\x05route\x18\x08 \x01(\x0b\x32\x1a.adapterhub.v1.RouteChoice\x12\'\n\x07timings\x18\t \x01(\x0b\x32\x16.adapterhub.v1.Timings\"\x95\x01\n\x0fTokenizeRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12#\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x13.adapterhub.v1.ChatH\x00\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x32\n\rprompt_format\x18\x04 \x01(\x0b\x32\x1b.adapterhub.v1.PromptFormatB\x08\n\x06prompt\"=\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x16\n\x0evirtual_tokens\x18\x02 \x01(\r*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\x80\x02\n\tInference\x12K\n\x08Generate\x12\x1e.adapterhub.v1.GenerateRequest\x1a\x1f.adapterhub.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12\x1e.adapterhub.v1.GenerateRequest\x1a%.adapterhub.v1.GenerateStreamResponse0\x01\x12K\n\x08Tokenize\x12\x1e.adapterhub.v1.TokenizeRequest\x1a\x1f.adapterhub.v1.TokenizeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n adapterhub/pb/v1/inference.proto\x12\radapterhub.v1\x1a\x1egoogle/protobuf/duration.proto\"\x99\x03\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12,\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x17.adapterhub.v1.TokenIdsH\x00\x12#\n\x04\x63hat\x18\x06 \x01(\x0b\x32\x13.adapterhub.v1.ChatH\x00\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12)\n\x08sampling\x18\x04 \x01(\x0b\x32\x17.adapterhub.v1.Sampling\x12\x32\n\rprompt_format\x18\x05 \x01(\x0b\x32\x1b.adapterhub.v1.PromptFormat\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x11\n\troute_key\x18\x08 \x01(\t\x12#\n\x05\x62lend\x18\t \x01(\x0b\x32\x14.adapterhub.v1.Blend\x12\x0e\n\x01n\x18\n \x01(\rH\x01\x88\x01\x01\x12\x14\n\x07\x62\x65st_of\x18\x0b \x01(\rH\x02\x88\x01\x01\x12+\n\tstructure\x18\x0c \x01(\x0b\x32\x18.adapterhub.v1.StructureB\x08\n\x06promptB\x04\n\x02_nB\n\n\x08_best_of\"9\n\x05\x42lend\x12\x30\n\x08\x61\x64\x61pters\x18\x01 \x03(\x0b\x32\x1e.adapterhub.v1.WeightedAdapter\"2\n\x0fWeightedAdapter\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"x\n\tStructure\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x02 \x01(\tH\x00\x12(\n\x06\x63hoice\x18\x03 \x01(\x0b\x32\x16.adapterhub.v1.OptionsH\x00\x12\x11\n\x07grammar\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x18\n\x07Options\x12\r\n\x05texts\x18\x01 \x03(\t\"\x91\x01\n\x04\x43hat\x12\"\n\x05turns\x18\x01 \x03(\x0b\x32\x13.adapterhub.v1.Turn\x12\"\n\x05tools\x18\x02 \x03(\x0b\x32\x13.adapterhub.v1.Tool\x12.\n\x0btool_choice\x18\x03 \x01(\x0e\x32\x19.adapterhub.v1.ToolChoice\x12\x11\n\ttool_name\x18\x04 \x01(\t\"=\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"\xe3\x01\n\x04Turn\x12&\n\x04role\x18\x01 \x01(\x0e\x32\x18.adapterhub.v1.Turn.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12+\n\ntool_calls\x18\x03 \x03(\x0b\x32\x17.adapterhub.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xc2\x04\n\x08Sampling\x12\x1b\n\x0emax_new_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0btemperature\x18\x02 \x01(\x01\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x12\n\nignore_eos\x18\x06 \x01(\x08\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x15\n\x08logprobs\x18\x08 \x01(\rH\x02\x88\x01\x01\x12\r\n\x05min_p\x18\t \x01(\x01\x12\x1f\n\x12repetition_penalty\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x10presence_penalty\x18\x0b \x01(\x01\x12\x19\n\x11\x66requency_penalty\x18\x0c \x01(\x01\x12:\n\nlogit_bias\x18\r \x03(\x0b\x32&.adapterhub.v1.Sampling.LogitBiasEntry\x12\x12\n\nmin_tokens\x18\x0e \x01(\r\x12\x11\n\tbad_words\x18\x0f \x03(\t\x12\x16\n\x0estop_token_ids\x18\x10 \x03(\r\x12\x1c\n\x0fprompt_logprobs\x18\x11 \x01(\rH\x04\x88\x01\x01\x12\x15\n\rlookup_tokens\x18\x12 \x01(\r\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x11\n\x0f_max_new_tokensB\x08\n\x06_top_pB\x0b\n\t_logprobsB\x15\n\x13_repetition_penaltyB\x12\n\x10_prompt_logprobs\"\xa7\x01\n\x0cPromptFormat\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .adapterhub.v1.PromptFormat.Kind\x12\x1a\n\rsystem_prompt\x18\x02 \x01(\tH\x00\x88\x01\x01\"9\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_RAW\x10\x01\x12\r\n\tKIND_CHAT\x10\x02\x42\x10\n\x0e_system_prompt\"8\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x18\n\x10generated_tokens\x18\x02 \x01(\r\"H\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.adapterhub.v1.TopLogprob\"/\n\nTopLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"8\n\x0bRouteChoice\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\"\x95\x01\n\x07Timings\x12\x30\n\rbefore_engine\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc5\x03\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x32\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1b.adapterhub.v1.FinishReason\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.adapterhub.v1.Usage\x12.\n\x08logprobs\x18\x07 \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12)\n\x05route\x18\x08 \x01(\x0b\x32\x1a.adapterhub.v1.RouteChoice\x12\'\n\x07timings\x18\t \x01(\x0b\x32\x16.adapterhub.v1.Timings\x12&\n\x07\x63hoices\x18\n \x03(\x0b\x32\x15.adapterhub.v1.Choice\x12\x35\n\x0fprompt_logprobs\x18\x0b \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12+\n\ntool_calls\x18\x0c \x03(\x0b\x32\x17.adapterhub.v1.ToolCall\"\xba\x01\n\x06\x43hoice\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x32\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1b.adapterhub.v1.FinishReason\x12.\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12+\n\ntool_calls\x18\x05 \x03(\x0b\x32\x17.adapterhub.v1.ToolCall\"\xb3\x03\n\x16GenerateStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x32\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1b.adapterhub.v1.FinishReason\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.adapterhub.v1.Usage\x12.\n\x08logprobs\x18\x07 \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12)\n\x05route\x18\x08 \x01(\x0b\x32\x1a.adapterhub.v1.RouteChoice\x12\'\n\x07timings\x18\t \x01(\x0b\x32\x16.adapterhub.v1.Timings\x12\x0e\n\x06\x63hoice\x18\n \x01(\r\x12\x35\n\x0fprompt_logprobs\x18\x0b \x03(\x0b\x32\x1c.adapterhub.v1.TokenLogprobs\x12+\n\ntool_calls\x18\x0c \x03(\x0b\x32\x17.adapterhub.v1.ToolCall\"\x95\x01\n\x0fTokenizeRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12#\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x13.adapterhub.v1.ChatH\x00\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x32\n\rprompt_format\x18\x04 \x01(\x0b\x32\x1b.adapterhub.v1.PromptFormatB\x08\n\x06prompt\"=\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x16\n\x0evirtual_tokens\x18\x02 \x01(\r*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x32\x80\x02\n\tInference\x12K\n\x08Generate\x12\x1e.adapterhub.v1.GenerateRequest\x1a\x1f.adapterhub.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12\x1e.adapterhub.v1.GenerateRequest\x1a%.adapterhub.v1.GenerateStreamResponse0\x01\x12K\n\x08Tokenize\x12\x1e.adapterhub.v1.TokenizeRequest\x1a\x1f.adapterhub.v1.TokenizeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'adapterhub.pb.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=2199
-  _globals['_FINISHREASON']._serialized_end=2294
+  _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
+  _globals['_TOOLCHOICE']._serialized_start=3717
+  _globals['_TOOLCHOICE']._serialized_end=3828
+  _globals['_FINISHREASON']._serialized_start=3830
+  _globals['_FINISHREASON']._serialized_end=3955
   _globals['_GENERATEREQUEST']._serialized_start=84
-  _globals['_GENERATEREQUEST']._serialized_end=355
-  _globals['_CHAT']._serialized_start=357
-  _globals['_CHAT']._serialized_end=399
-  _globals['_TURN']._serialized_start=402
-  _globals['_TURN']._serialized_end=547
-  _globals['_TURN_ROLE']._serialized_start=467
-  _globals['_TURN_ROLE']._serialized_end=547
-  _globals['_TOKENIDS']._serialized_start=549
-  _globals['_TOKENIDS']._serialized_end=572
-  _globals['_SAMPLING']._serialized_start=575
-  _globals['_SAMPLING']._serialized_end=783
-  _globals['_PROMPTFORMAT']._serialized_start=786
-  _globals['_PROMPTFORMAT']._serialized_end=953
-  _globals['_PROMPTFORMAT_KIND']._serialized_start=878
-  _globals['_PROMPTFORMAT_KIND']._serialized_end=935
-  _globals['_USAGE']._serialized_start=955
-  _globals['_USAGE']._serialized_end=1011
-  _globals['_TOKENLOGPROBS']._serialized_start=1013
-  _globals['_TOKENLOGPROBS']._serialized_end=1085
-  _globals['_TOPLOGPROB']._serialized_start=1087
-  _globals['_TOPLOGPROB']._serialized_end=1134
-  _globals['_ROUTECHOICE']._serialized_start=1136
-  _globals['_ROUTECHOICE']._serialized_end=1192
-  _globals['_TIMINGS']._serialized_start=1195
-  _globals['_TIMINGS']._serialized_end=1344
-  _globals['_GENERATERESPONSE']._serialized_start=1347
-  _globals['_GENERATERESPONSE']._serialized_end=1660
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1663
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1982
-  _globals['_TOKENIZEREQUEST']._serialized_start=1985
-  _globals['_TOKENIZEREQUEST']._serialized_end=2134
-  _globals['_TOKENIZERESPONSE']._serialized_start=2136
-  _globals['_TOKENIZERESPONSE']._serialized_end=2197
-  _globals['_INFERENCE']._serialized_start=2297
-  _globals['_INFERENCE']._serialized_end=2553
+  _globals['_GENERATEREQUEST']._serialized_end=493
+  _globals['_BLEND']._serialized_start=495
+  _globals['_BLEND']._serialized_end=552
+  _globals['_WEIGHTEDADAPTER']._serialized_start=554
+  _globals['_WEIGHTEDADAPTER']._serialized_end=604
+  _globals['_STRUCTURE']._serialized_start=606
+  _globals['_STRUCTURE']._serialized_end=726
+  _globals['_OPTIONS']._serialized_start=728
+  _globals['_OPTIONS']._serialized_end=752
+  _globals['_CHAT']._serialized_start=755
+  _globals['_CHAT']._serialized_end=900
+  _globals['_TOOL']._serialized_start=902
+  _globals['_TOOL']._serialized_end=963
+  _globals['_TOOLCALL']._serialized_start=965
+  _globals['_TOOLCALL']._serialized_end=1020
+  _globals['_TURN']._serialized_start=1023
+  _globals['_TURN']._serialized_end=1250
+  _globals['_TURN_ROLE']._serialized_start=1155
+  _globals['_TURN_ROLE']._serialized_end=1250
+  _globals['_TOKENIDS']._serialized_start=1252
+  _globals['_TOKENIDS']._serialized_end=1275
+  _globals['_SAMPLING']._serialized_start=1278
+  _globals['_SAMPLING']._serialized_end=1856
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1723
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1771
+  _globals['_PROMPTFORMAT']._serialized_start=1859
+  _globals['_PROMPTFORMAT']._serialized_end=2026
+  _globals['_PROMPTFORMAT_KIND']._serialized_start=1951
+  _globals['_PROMPTFORMAT_KIND']._serialized_end=2008
+  _globals['_USAGE']._serialized_start=2028
+  _globals['_USAGE']._serialized_end=2084
+  _globals['_TOKENLOGPROBS']._serialized_start=2086
+  _globals['_TOKENLOGPROBS']._serialized_end=2158
+  _globals['_TOPLOGPROB']._serialized_start=2160
+  _globals['_TOPLOGPROB']._serialized_end=2207
+  _globals['_ROUTECHOICE']._serialized_start=2209
+  _globals['_ROUTECHOICE']._serialized_end=2265
+  _globals['_TIMINGS']._serialized_start=2268
+  _globals['_TIMINGS']._serialized_end=2417
+  _globals['_GENERATERESPONSE']._serialized_start=2420
+  _globals['_GENERATERESPONSE']._serialized_end=2873
+  _globals['_CHOICE']._serialized_start=2876
+  _globals['_CHOICE']._serialized_end=3062
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=3065
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=3500
+  _globals['_TOKENIZEREQUEST']._serialized_start=3503
+  _globals['_TOKENIZEREQUEST']._serialized_end=3652
+  _globals['_TOKENIZERESPONSE']._serialized_start=3654
+  _globals['_TOKENIZERESPONSE']._serialized_end=3715
+  _globals['_INFERENCE']._serialized_start=3958
+  _globals['_INFERENCE']._serialized_end=4214
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61\x64\x61pterhub/pb/v1/routes.proto\x12\radapterhub.v1\"\x9b\x01\n\x05Route\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\'\n\x05rules\x18\x02 \x03(\x0b\x32\x18.adapterhub.v1.RouteRule\x12+\n\x07targets\x18\x03 \x03(\x0b\x32\x1a.adapterhub.v1.RouteTarget\x12.\n\x08\x66\x61llback\x18\x04 \x01(\x0e\x32\x1c.adapterhub.v1.RouteFallback\"\xb1\x01\n\tRouteRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\x08metadata\x18\x02 \x03(\x0b\x32&.adapterhub.v1.RouteRule.MetadataEntry\x12+\n\x07targets\x18\x03 \x03(\x0b\x32\x1a.adapterhub.v1.RouteTarget\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\x0bRouteTarget\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\x13\n\x11ListRoutesRequest\"H\n\x12ListRoutesResponse\x12$\n\x06routes\x18\x01 \x03(\x0b\x32\x14.adapterhub.v1.Route\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"D\n\x0fSetRouteRequest\x12#\n\x05route\x18\x01 \x01(\x0b\x32\x14.adapterhub.v1.Route\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\" \n\x10SetRouteResponse\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t\"0\n\x12\x44\x65leteRouteRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"#\n\x13\x44\x65leteRouteResponse\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t*b\n\rRouteFallback\x12\x1e\n\x1aROUTE_FALLBACK_UNSPECIFIED\x10\x00\x12\x18\n\x14ROUTE_FALLBACK_ERROR\x10\x01\x12\x17\n\x13ROUTE_FALLBACK_BASE\x10\x02\x32\xee\x01\n\x06Routes\x12K\n\x04List\x12 .adapterhub.v1.ListRoutesRequest\x1a!.adapterhub.v1.ListRoutesResponse\x12\x46\n\x03Set\x12\x1e.adapterhub.v1.SetRouteRequest\x1a\x1f.adapterhub.v1.SetRouteResponse\x12O\n\x06\x44\x65lete\x12!.adapterhub.v1.DeleteRouteRequest\x1a\".adapterhub.v1.DeleteRouteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61\x64\x61pterhub/pb/v1/routes.proto\x12\radapterhub.v1\"\xc9\x01\n\x05Route\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\'\n\x05rules\x18\x02 \x03(\x0b\x32\x18.adapterhub.v1.RouteRule\x12+\n\x07targets\x18\x03 \x03(\x0b\x32\x1a.adapterhub.v1.RouteTarget\x12.\n\x08\x66\x61llback\x18\x04 \x01(\x0e\x32\x1c.adapterhub.v1.RouteFallback\x12\x1a\n\rsystem_prompt\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x10\n\x0e_system_prompt\"\xb1\x01\n\tRouteRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\x08metadata\x18\x02 \x03(\x0b\x32&.adapterhub.v1.RouteRule.MetadataEntry\x12+\n\x07targets\x18\x03 \x03(\x0b\x32\x1a.adapterhub.v1.RouteTarget\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\x0bRouteTarget\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\x13\n\x11ListRoutesRequest\"H\n\x12ListRoutesResponse\x12$\n\x06routes\x18\x01 \x03(\x0b\x32\x14.adapterhub.v1.Route\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"D\n\x0fSetRouteRequest\x12#\n\x05route\x18\x01 \x01(\x0b\x32\x14.adapterhub.v1.Route\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\" \n\x10SetRouteResponse\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t\"0\n\x12\x44\x65leteRouteRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"#\n\x13\x44\x65leteRouteResponse\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t*b\n\rRouteFallback\x12\x1e\n\x1aROUTE_FALLBACK_UNSPECIFIED\x10\x00\x12\x18\n\x14ROUTE_FALLBACK_ERROR\x10\x01\x12\x17\n\x13ROUTE_FALLBACK_BASE\x10\x02\x32\xee\x01\n\x06Routes\x12K\n\x04List\x12 .adapterhub.v1.ListRoutesRequest\x1a!.adapterhub.v1.ListRoutesResponse\x12\x46\n\x03Set\x12\x1e.adapterhub.v1.SetRouteRequest\x1a\x1f.adapterhub.v1.SetRouteResponse\x12O\n\x06\x44\x65lete\x12!.adapterhub.v1.DeleteRouteRequest\x1a\".adapterhub.v1.DeleteRouteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROUTERULE_METADATAENTRY']._loaded_options = None
   _globals['_ROUTERULE_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ROUTEFALLBACK']._serialized_start=720
-  _globals['_ROUTEFALLBACK']._serialized_end=818
+  _globals['_ROUTEFALLBACK']._serialized_start=766
+  _globals['_ROUTEFALLBACK']._serialized_end=864
   _globals['_ROUTE']._serialized_start=49
-  _globals['_ROUTE']._serialized_end=204
-  _globals['_ROUTERULE']._serialized_start=207
-  _globals['_ROUTERULE']._serialized_end=384
-  _globals['_ROUTERULE_METADATAENTRY']._serialized_start=337
-  _globals['_ROUTERULE_METADATAENTRY']._serialized_end=384
-  _globals['_ROUTETARGET']._serialized_start=386
-  _globals['_ROUTETARGET']._serialized_end=432
-  _globals['_LISTROUTESREQUEST']._serialized_start=434
-  _globals['_LISTROUTESREQUEST']._serialized_end=453
-  _globals['_LISTROUTESRESPONSE']._serialized_start=455
-  _globals['_LISTROUTESRESPONSE']._serialized_end=527
-  _globals['_SETROUTEREQUEST']._serialized_start=529
-  _globals['_SETROUTEREQUEST']._serialized_end=597
-  _globals['_SETROUTERESPONSE']._serialized_start=599
-  _globals['_SETROUTERESPONSE']._serialized_end=631
-  _globals['_DELETEROUTEREQUEST']._serialized_start=633
-  _globals['_DELETEROUTEREQUEST']._serialized_end=681
-  _globals['_DELETEROUTERESPONSE']._serialized_start=683
-  _globals['_DELETEROUTERESPONSE']._serialized_end=718
-  _globals['_ROUTES']._serialized_start=821
-  _globals['_ROUTES']._serialized_end=1059
+  _globals['_ROUTE']._serialized_end=250
+  _globals['_ROUTERULE']._serialized_start=253
+  _globals['_ROUTERULE']._serialized_end=430
+  _globals['_ROUTERULE_METADATAENTRY']._serialized_start=383
+  _globals['_ROUTERULE_METADATAENTRY']._serialized_end=430
+  _globals['_ROUTETARGET']._serialized_start=432
+  _globals['_ROUTETARGET']._serialized_end=478
+  _globals['_LISTROUTESREQUEST']._serialized_start=480
+  _globals['_LISTROUTESREQUEST']._serialized_end=499
+  _globals['_LISTROUTESRESPONSE']._serialized_start=501
+  _globals['_LISTROUTESRESPONSE']._serialized_end=573
+  _globals['_SETROUTEREQUEST']._serialized_start=575
+  _globals['_SETROUTEREQUEST']._serialized_end=643
+  _globals['_SETROUTERESPONSE']._serialized_start=645
+  _globals['_SETROUTERESPONSE']._serialized_end=677
+  _globals['_DELETEROUTEREQUEST']._serialized_start=679
+  _globals['_DELETEROUTEREQUEST']._serialized_end=727
+  _globals['_DELETEROUTERESPONSE']._serialized_start=729
+  _globals['_DELETEROUTERESPONSE']._serialized_end=764
+  _globals['_ROUTES']._serialized_start=867
+  _globals['_ROUTES']._serialized_end=1105
 # @@protoc_insertion_point(module_scope)

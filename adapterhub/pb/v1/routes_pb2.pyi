@@ -17,16 +17,18 @@ ROUTE_FALLBACK_ERROR: RouteFallback
 ROUTE_FALLBACK_BASE: RouteFallback
 
 class Route(_message.Message):
-    __slots__ = ("task", "rules", "targets", "fallback")
+    __slots__ = ("task", "rules", "targets", "fallback", "system_prompt")
     TASK_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
     task: str
     rules: _containers.RepeatedCompositeFieldContainer[RouteRule]
     targets: _containers.RepeatedCompositeFieldContainer[RouteTarget]
     fallback: RouteFallback
-    def __init__(self, task: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[RouteRule, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[RouteTarget, _Mapping]]] = ..., fallback: _Optional[_Union[RouteFallback, str]] = ...) -> None: ...
+    system_prompt: str
+    def __init__(self, task: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[RouteRule, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[RouteTarget, _Mapping]]] = ..., fallback: _Optional[_Union[RouteFallback, str]] = ..., system_prompt: _Optional[str] = ...) -> None: ...
 
 class RouteRule(_message.Message):
     __slots__ = ("name", "metadata", "targets")
