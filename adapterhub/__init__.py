@@ -10,7 +10,8 @@ from adapterhub.adopted import Adopted
 from adapterhub.errors import ConfigError, UnsupportedAdapterError
 from adapterhub.hookspecs import hookimpl
 from adapterhub.method import BaseShape, Method, MethodConfig, ModuleShape, Param, Params, Plan, Site
-from adapterhub.op import LowRank, Op, RunModule
+from adapterhub.op import Activation as OpActivation
+from adapterhub.op import Bottleneck, LowRank, Op, RunModule, Scale
 from adapterhub.pattern import check_pattern, match_pattern
 from adapterhub.preset import TrainPreset
 from adapterhub.prompt_router import Candidate, Pick, PickPrompt, PromptRouter
@@ -35,6 +36,7 @@ __all__ = [
     "AioClient",
     "BaseModel",
     "BaseShape",
+    "Bottleneck",
     "Candidate",
     "Client",
     "ConfigError",
@@ -45,6 +47,7 @@ __all__ = [
     "ModuleShape",
     "Names",
     "Op",
+    "OpActivation",
     "Param",
     "Params",
     "Pick",
@@ -55,6 +58,7 @@ __all__ = [
     "Request",
     "RunModule",
     "Sampling",
+    "Scale",
     "Site",
     "Store",
     "TargetConfig",

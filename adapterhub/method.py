@@ -27,7 +27,7 @@ from adapterhub.base_shape import BaseShape, ModuleKind, ModuleShape
 from adapterhub.config import Config
 from adapterhub.errors import ConfigError, PluginError, UnsupportedAdapterError
 from adapterhub.method_training import MethodTraining
-from adapterhub.op import LowRank, Op
+from adapterhub.op import Op
 from adapterhub.plan import Init, Param, Plan, Site, check_sites
 from adapterhub.preset import TrainPreset
 from adapterhub.unserved import Unserved
@@ -221,8 +221,8 @@ class Method(MethodTraining[C], ABC, Generic[C]):
             return "it acts by virtual tokens in front of every prompt, which no weight of the base holds"
         return "" if self.in_peft else "its rows need not be linear in what goes into a module, as a weight's are"
 
-    def lower(self, config: C, site: Site, p: Params) -> LowRank | None:
-        """The core's op that does just what `post` does with the bound `p`, for a method without `pre`; None for none.
+    def lower(self, config: C, site: Site, p: Params) -> Op | None:
+        """The core's op that does just what `pre` and `post` do with the bound `p` at a module site; None for none.
 
         Called once at load; rows are then computed by the op, in place and without a call of the method's.
         """

@@ -272,8 +272,9 @@ def test_closing_tells_those_who_wait(case: Case) -> None:
 
 
 def test_resident_bytes_are_the_adapters_own(case: Case) -> None:
-    """On int8 low-rank updates are held as the kernels take them, the rest in fp64, and nothing else is held."""
-    dtypes = {"lora": case.base.update_dtype, "bottleneck": torch.float64}
+    """What the kernels compute is held as they take it, and nothing else is held."""
+    native = torch.float32 if case.base.kernels else case.base.row_dtype
+    dtypes = {"lora": native, "bottleneck": native}
     for digest, adapter in case.adapters.items():
         if dtype := next((dtypes[method] for method in dtypes if method in digest), None):
             tensors = adapter.read_tensors().values()

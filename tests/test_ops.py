@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adapterhub import OpActivation
 from adapterhub.base import Int8Linear
 from adapterhub.base.int8 import quantize_rows
 from adapterhub.errors import UnavailableError
-from adapterhub.op import LowRank
+from adapterhub.op import Bottleneck, LowRank, Scale
 from adapterhub.ops import (
     ChunkStruct,
+    KernelOp,
     Kernels,
     Layer,
     Matrices,
@@ -144,16 +147,30 @@ MIXES: dict[str, list[int]] = {
 """The adapter of each row; 0 is the base."""
 
 
-def low_rank(index: int, width: int, out: int) -> LowRank:
-    """Adapters of mixed ranks, some with a scale and a shift."""
+def made_op(index: int, width: int, out: int) -> KernelOp:
+    """Ops of every kind: of mixed ranks, some with a scale and a shift, some whose numbers fit into 16 bits."""
     generator = torch.Generator().manual_seed(index)
-    a, b = torch.randn(RANKS[index % 5], width, generator=generator), None
-    b = torch.randn(out, len(a), generator=generator)
-    scale = torch.rand(out, generator=generator) if index % 3 == 0 else None
-    shift = torch.randn(out, generator=generator) if index % 4 == 0 else None
-    return as_rows(LowRank(a, b, scale, shift), torch.float32)
+
+    def drawn(*size: int) -> Tensor:
+        numbers = torch.randn(*size, generator=generator)
+        return numbers.to(NARROW[index % 3]).float()
+
+    rank = RANKS[index % 5]
+    if index == 4:
+        return as_rows(Scale(behind=drawn(out)), float16=True)
+    if index % 2:
+        reads_output = width == out
+        bottleneck = Bottleneck(
+            drawn(rank, width), drawn(out, rank), drawn(rank), drawn(out), ACTIVATIONS[index // 2 % 4], reads_output
+        )
+        return as_rows(bottleneck, float16=True)
+    scale = drawn(out) if index % 3 == 0 else None
+    shift = drawn(out) if index % 4 == 0 else None
+    return as_rows(LowRank(drawn(rank, width), drawn(out, rank), scale, shift), float16=True)
 
 
+NARROW = (torch.float32, torch.bfloat16, torch.float16)
+ACTIVATIONS: tuple[OpActivation, ...] = ("relu", "silu", "gelu", "gelu_tanh")
 RANKS = (1, 3, 8, 16, 64)
 
 
@@ -166,26 +183,47 @@ def segments(mix: list[int]) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
 @pytest.mark.parametrize(("width", "out"), WIDTHS)
 def test_updates_are_the_ops_own(kernels: Kernels, threads: int, mix: list[int], width: int, out: int) -> None:
-    ops = {index: low_rank(index, width, out) for index in set(mix) - {0}}
+    ops = {index: made_op(index, width, out) for index in set(mix) - {0}}
     updates = {index: Updates.of({2: op}, modules=5) for index, op in ops.items()}
     runs = segments(mix)
     x, y = torch.randn(len(mix), width), torch.randn(len(mix), out)
     found, nothing = y.clone(), y.clone()
     native = Segments.of([(updates[index], start, stop) for index, start, stop in runs])
-    kernels.low_rank_(Places.of((2, x, found), (3, x, nothing)), native)
+    kernels.update_(Places.of((2, x, found), (3, x, nothing)), native)
     assert torch.equal(nothing, y), "no adapter acts there"
     expected = y.double()
     for index, start, stop in runs:
-        op = ops[index]
-        exact = LowRank(*(None if t is None else t.double() for t in (op.a, op.b, op.scale, op.shift)))  # type: ignore[arg-type]
+        fields: dict[str, Any] = {name: t.double() for name, t in vars(ops[index]).items() if isinstance(t, Tensor)}
+        exact = replace(ops[index], **fields)
         expected[start:stop] = exact.apply_(x[start:stop].double(), expected[start:stop], lambda rows: rows)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=3e-4)
     assert torch.equal(found[[row for row, index in enumerate(mix) if not index]], y[[i == 0 for i in mix]])
     for row, index in enumerate(mix):
         if index:
             single = y[row : row + 1].clone()
-            kernels.low_rank_(Places.of((2, x[row : row + 1], single)), Segments.of([(updates[index], 0, 1)]))
+            kernels.update_(Places.of((2, x[row : row + 1], single)), Segments.of([(updates[index], 0, 1)]))
             assert torch.equal(single[0], found[row])
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_numbers_of_16_bits_take_half_the_memory(dtype: torch.dtype) -> None:
+    numbers = torch.randn(3, 20).to(dtype).float()
+    made = as_rows(LowRank(numbers, torch.randn(7, 3)), float16=True)
+    assert isinstance(made, LowRank)
+    assert made.a.dtype == dtype
+    assert torch.equal(made.a.float(), numbers)
+    assert made.b.dtype == torch.float32
+
+
+def test_rows_are_scaled_on_their_way_into_a_module(kernels: Kernels) -> None:
+    scale = torch.randn(33)
+    updates = Updates.of({1: as_rows(Scale(into=scale), float16=True)}, modules=2)
+    x = torch.randn(5, 33)
+    found = x.clone()
+    kernels.scale_rows_(1, found, Segments.of([(updates, 1, 3)]))
+    expected = x.clone()
+    expected[1:3] *= scale
+    assert torch.equal(found, expected)
 
 
 class Sequences:
@@ -198,7 +236,7 @@ class Sequences:
         self.lengths, self.counts = lengths, counts
         self.layer = Layer(
             torch.full((sum(blocks) + 3, kv_heads, dim, 16), torch.nan),
-            torch.full(((sum(blocks) + 3) * 16, kv_heads, dim), torch.nan),
+            torch.full((sum(blocks) + 3, kv_heads, 16, dim), torch.nan),
         )
         self.places = []
         for count in blocks:
@@ -277,7 +315,7 @@ def test_keys_and_queries_are_rotated(kernels: Kernels) -> None:
     assert torch.equal(rotated, expected_q[0].transpose(0, 1))
     keys = sequences.layer.keys[places // 16, :, :, places % 16]
     assert torch.equal(keys, expected_k[0].transpose(0, 1))
-    assert torch.equal(sequences.layer.values[places], sequences.v[0])
+    assert torch.equal(sequences.layer.values[places // 16, :, places % 16], sequences.v[0])
 
 
 def test_what_does_not_fit_is_our_bug(kernels: Kernels) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from adapterhub.base.model import compute_dtype, device_of, kernels_on, row_dtype, update_dtype
+from adapterhub.base.model import compute_dtype, device_of, kernels_on, row_dtype
 from adapterhub.base.quantize import NF4_BLOCK, Quantization, left_floating
 from adapterhub.base.resolve import BaseFolder, resolve_base
 from adapterhub.base.shape import read_empty
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from adapterhub.method import BaseShape
+    from adapterhub.ops import Kernels
 
 SCALES_BLOCK = 256
 """Scales of nf4 blocks that share a scale themselves."""
@@ -58,11 +59,10 @@ class EmptyBase:
         return row_dtype(self.quantization, self.place)
 
     @property
-    def update_dtype(self) -> torch.dtype:
-        """As `BaseModel.update_dtype`."""
-        # without rounding rows both are the same, and nothing needs to be compiled to know it
-        rounds = self.row_dtype != torch.float32
-        return update_dtype(self.quantization, self.place, kernels_on(self.place) if rounds else None)
+    def kernels(self) -> Kernels | None:
+        """As `BaseModel.kernels`."""
+        # where torch computes rows in fp32 too nothing depends on them, and nothing needs to be compiled to know it
+        return kernels_on(self.place) if self.row_dtype != torch.float32 else None
 
     @cached_property
     def num_parameters(self) -> int:

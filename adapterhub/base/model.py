@@ -53,11 +53,6 @@ class BaseModel:
     """What computes on the CPU beside torch, where there is something."""
 
     @property
-    def update_dtype(self) -> torch.dtype:
-        """What computes low-rank updates of rows when serving."""
-        return update_dtype(self.quantization, self.device, self.kernels)
-
-    @property
     def row_dtype(self) -> torch.dtype:
         """What torch computes rows in outside the base's linear layers when serving: attention and adapters."""
         return row_dtype(self.quantization, self.device)
@@ -112,11 +107,6 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def kernels_on(device: torch.device) -> Kernels | None:
     """The native kernels for a device; None where torch computes everything. Raises ConfigError for wrong settings."""
     return chosen_kernels().kernels if device.type == "cpu" else None
-
-
-def update_dtype(quantization: Quantization, device: torch.device, kernels: Kernels | None) -> torch.dtype:
-    """What computes low-rank updates: fp32 in the kernels, whose sums have an order of their own, else `row_dtype`."""
-    return torch.float32 if kernels else row_dtype(quantization, device)
 
 
 def row_dtype(quantization: Quantization, device: torch.device) -> torch.dtype:

@@ -17,6 +17,7 @@ from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub.base.int8 import Int8Linear
+from adapterhub.ops import packed
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from adapterhub.ops import Kernels
 
 Quantization = Literal["none", "int8", "nf4"]
+
+PIECE = 64 << 20
+"""Bytes of weights that are moved into large pages at a time."""
 
 NF4_BLOCK = 64
 """Weights that share a scale in nf4."""
@@ -69,6 +73,20 @@ def quantize_int8(model: nn.Module, kernels: Kernels | None = None) -> None:
             model.set_submodule(name, Int8Linear.from_linear(module, kernels))
         elif type(module) is Conv1D:
             model.set_submodule(name, Int8Linear.from_conv1d(module, kernels))
+    _move_to_pages([module for module in model.modules() if isinstance(module, Int8Linear)])
+
+
+def _move_to_pages(modules: list[Int8Linear]) -> None:
+    """Put the int8 weights one behind the other in large pages, in pieces, so that little is held twice."""
+    piece: list[Int8Linear] = []
+    size = 0
+    for module in modules:
+        piece.append(module)
+        size += module.held.nbytes
+        if size >= PIECE or module is modules[-1]:
+            for owner, held in zip(piece, packed([each.held for each in piece]), strict=True):
+                owner.held = held
+            piece, size = [], 0
 
 
 def keep_nf4_portable(model: nn.Module) -> None:

@@ -5,7 +5,7 @@
     a = attention(rotary(q), rotary(k), v)                   over the blocks, keys rotated on their way there
     s, x = as above             gate, up = x W               y = (silu(gate) * up) W is the next layer's delta
 
-On int8 all of it is one call where nothing but low-rank updates acts inside the layers: the same kernels in the same
+On int8 all of it is one call where the kernels compute all that acts inside the layers: the same kernels in the same
 order, so the same bits. It computes what transformers' modules compute, in their order and at their names: adapters
 act where they do when the modules run themselves.
 """
@@ -22,7 +22,7 @@ from adapterhub.base import BaseModel, Int8Linear
 from adapterhub.engine.attention import AttentionMap, attend_natively
 from adapterhub.engine.attention_probe import probe
 from adapterhub.engine.kv_cache import KVCache
-from adapterhub.engine.sites import Sites
+from adapterhub.engine.sites import Acting, Sites
 from adapterhub.ops import DecoderLayerStruct, Kernels, Matrices, OptionsStruct, Quantized
 
 MODELS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -98,14 +98,22 @@ class DecoderLayer(NamedTuple):
             Linears.of(f"{name}.mlp", mlp, "down_proj"),
         )
 
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Attention, the feed-forward part, and the layer itself."""
+        return f"{self.name}.self_attn", f"{self.name}.mlp", self.name
+
+    @property
+    def linears(self) -> tuple[str, ...]:
+        return (*self.qkv.names, *self.output.names, *self.gate_up.names, *self.down.names)
+
     def struct(self, cache: KVCache, sites: Sites) -> DecoderLayerStruct | None:
         """The layer for the kernels; None where they do not multiply all of it in int8."""
         parts = (self.qkv, self.output, self.gate_up, self.down)
         matrices = [struct for part in parts if part.matrices for struct in part.matrices.structs]
-        names = [name for part in parts for name in part.names]
-        if len(matrices) < len(names):
+        if len(matrices) < len(self.linears):
             return None
-        heads = matrices[0].out // cache.values[self.number].shape[2]
+        heads = matrices[0].out // cache.layer(self.number).values.shape[-1]
         struct = DecoderLayerStruct(self.input_norm.weight.data_ptr(), self.mlp_norm.weight.data_ptr())
         struct.input_eps, struct.mlp_eps = self.input_norm.eps, self.mlp_norm.eps
         if self.head_norms:
@@ -118,7 +126,7 @@ class DecoderLayer(NamedTuple):
             matrices[4:6],
             matrices[6],
         )
-        struct.modules[:] = [sites.index(name) for name in names]
+        struct.modules[:] = [sites.index(name) for name in (*self.linears, *self.parts)]
         struct.cache = cache.layer(self.number).struct(heads)
         struct.options = OptionsStruct(self.scale, 0.0, self.window or 0, None)
         return struct
@@ -152,6 +160,11 @@ class Decoder:
         self._inside = frozenset(
             name for name in base.shape.modules if name in base.shape.layers or name.startswith(inside)
         )
+        self._parts = frozenset(name for layer in self._layers for name in layer.parts)
+        self._native = self._parts.union(*(layer.linears for layer in self._layers))
+        """Modules inside where one call of the kernels computes what they know of."""
+        self._fronts = frozenset(name for layer in self._layers for name in (*layer.output.names, *layer.down.names))
+        self._taps = frozenset((layer.parts[1], layer.mlp_norm.name) for layer in self._layers)
         found = (layer.struct(cache, sites) for layer in self._layers)
         structs = [struct for struct in found if struct is not None]
         whole = len(structs) == len(self._layers)
@@ -186,12 +199,32 @@ class Decoder:
         """The residual behind the last layer, and what is still to be added to it."""
         chunks, delta = attention_map.chunks, None
         assert chunks is not None
-        if self._structs and self._inside.isdisjoint(self._sites.acting.python):
-            segments = self._sites.segments
-            return self._kernels.layers(self._structs, h, rotary, attention_map.write, chunks, segments)
+        acting = self._sites.acting
+        if self._structs and self._is_known(acting):
+            parts = not self._parts.isdisjoint(acting.native)
+            return self._kernels.layers(
+                self._structs,
+                h,
+                rotary,
+                attention_map.write,
+                chunks,
+                self._sites.segments,
+                fronts=bool(acting.fronts),
+                parts=parts,
+            )
         for layer in self._layers:
             h, delta = self._layer(layer, h, delta, attention_map, rotary)
         return h, delta
+
+    def _is_known(self, acting: Acting) -> bool:
+        """Whether one call of the kernels computes all that acts inside the layers."""
+        inside = self._inside
+        return (
+            inside.isdisjoint(acting.python)
+            and acting.native & inside <= self._native
+            and acting.fronts & inside <= self._fronts
+            and acting.taps <= self._taps
+        )
 
     def _layer(
         self,
@@ -212,9 +245,10 @@ class Decoder:
             return self._attention(layer, rows, attention_map, rotary)
 
         h, rows = self._normed(layer.input_norm, h, delta, layer.qkv)
-        attended = self._part(f"{layer.name}.self_attn", layer.module.self_attn, rows, attention)
+        attention_name, mlp_name, _ = layer.parts
+        attended = self._part(attention_name, layer.module.self_attn, rows, attention)
         h, rows = self._normed(layer.mlp_norm, h, attended, layer.gate_up)
-        delta = self._part(f"{layer.name}.mlp", layer.module.mlp, rows, lambda rows: self._mlp(layer, rows))
+        delta = self._part(mlp_name, layer.module.mlp, rows, lambda rows: self._mlp(layer, rows))
         if not whole:
             return h, delta
         return self._behind(layer.name, own, h + delta, layer.module), None

@@ -1,20 +1,20 @@
 """Keys and values of all sequences: two preallocated tensors per layer.
 
-A *place* is one position's row in them. The kernels read a block's keys side by side, so where they compute
-the keys lie as `[blocks, kv_heads, head_dim, 16]`; all else as `[places, kv_heads, head_dim]`.
+A *place* is one position's row in them. The kernels read a block's keys side by side and its values one behind the
+other, so where they compute keys lie as `[blocks, kv_heads, head_dim, 16]` and values as
+`[blocks, kv_heads, 16, head_dim]`; elsewhere both as `[places, kv_heads, head_dim]`.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
 
 import torch
 from torch import Tensor
 
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.method import BaseShape
-from adapterhub.ops import Layer
+from adapterhub.ops import Layer, pages
 
 
 class KVCache:
@@ -24,12 +24,13 @@ class KVCache:
         self, shape: BaseShape, num_blocks: int, *, dtype: torch.dtype, device: torch.device, native: bool = False
     ) -> None:
         self.native = native
-        """Whether keys lie as the kernels read them."""
-        places = num_blocks * BLOCK_TOKENS
-        size = (places, shape.num_kv_heads, shape.head_dim)
-        blocks = (num_blocks, shape.num_kv_heads, shape.head_dim, BLOCK_TOKENS)
-        self.keys = [_zeros(blocks if native else size, dtype, device) for _ in range(shape.num_layers)]
-        self.values = [_zeros(size, dtype, device) for _ in range(shape.num_layers)]
+        """Whether they lie as the kernels read them."""
+        heads, dim = shape.num_kv_heads, shape.head_dim
+        keys = values = (num_blocks * BLOCK_TOKENS, heads, dim)
+        if native:
+            keys, values = (num_blocks, heads, dim, BLOCK_TOKENS), (num_blocks, heads, BLOCK_TOKENS, dim)  # type: ignore[assignment]
+        self.keys = [_zeros(keys, dtype, device) for _ in range(shape.num_layers)]
+        self.values = [_zeros(values, dtype, device) for _ in range(shape.num_layers)]
 
     def layer(self, index: int) -> Layer:
         """A layer's tensors for the kernels."""
@@ -38,18 +39,19 @@ class KVCache:
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store rows. `places`: [rows]; `keys`, `values`: [rows, kv_heads, head_dim]."""
         if self.native:
-            self.keys[layer][places // BLOCK_TOKENS, :, :, places % BLOCK_TOKENS] = keys
+            block, offset = places // BLOCK_TOKENS, places % BLOCK_TOKENS
+            self.keys[layer][block, :, :, offset] = keys
+            self.values[layer][block, :, offset] = values
         else:
             self.keys[layer].index_copy_(0, places, keys)
-        self.values[layer].index_copy_(0, places, values)
+            self.values[layer].index_copy_(0, places, values)
 
     def read(self, layer: int, places: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values at `places`, of any shape: [*places, kv_heads, head_dim] each."""
         if self.native:
-            keys = self.keys[layer][places // BLOCK_TOKENS, :, :, places % BLOCK_TOKENS]
-        else:
-            keys = self.keys[layer][places]
-        return keys, self.values[layer][places]
+            block, offset = places // BLOCK_TOKENS, places % BLOCK_TOKENS
+            return self.keys[layer][block, :, :, offset], self.values[layer][block, :, offset]
+        return self.keys[layer][places], self.values[layer][places]
 
     def write_all(self, places: Tensor, kv: Tensor) -> None:
         """Store rows of every layer. `places`: [n]; `kv`: [layers, 2, kv_heads, n, head_dim]."""
@@ -66,5 +68,4 @@ def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> T
     """On the CPU of pages that the system gives at their first write: room for gigabytes is there at once."""
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)
-    pages = mmap.mmap(-1, math.prod(size) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(pages, dtype=dtype).view(size)
+    return pages(math.prod(size) * dtype.itemsize).view(dtype).view(size)

@@ -22,8 +22,8 @@ from adapterhub.errors import (
     UnsupportedAdapterError,
 )
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
-from adapterhub.op import LowRank, Op
-from adapterhub.ops import Updates, as_rows
+from adapterhub.op import Bottleneck, Op, Scale
+from adapterhub.ops import KernelOp, Kernels, Updates, as_rows, in_one_piece
 from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
@@ -50,7 +50,7 @@ class Ground(Protocol):
     def row_dtype(self) -> torch.dtype: ...
 
     @property
-    def update_dtype(self) -> torch.dtype: ...
+    def kernels(self) -> Kernels | None: ...
 
 
 class BoundSite(NamedTuple):
@@ -105,19 +105,23 @@ class ResidentAdapter:
     kv_digest: str = ""
     """What keys and values depend on: the digest, or nothing when the adapter only acts on the head."""
     updates: Updates | None = None
-    """Its low-rank updates for the kernels; None where torch computes them."""
+    """What the kernels do for it; None where torch computes everything."""
     native: frozenset[str] = field(init=False)
-    """Modules whose rows `updates` computes."""
-    taps: frozenset[str] = field(init=False)
-    """Modules whose input a site elsewhere reads."""
+    """Modules whose output `updates` computes."""
+    fronts: frozenset[str] = field(init=False)
+    """Modules whose input it computes."""
+    taps: frozenset[tuple[str, str]] = field(init=False)
+    """Modules with a site that reads another module's input, and those others."""
     hooked: frozenset[str] = field(init=False)
     """Modules that need the engine's hooks."""
 
     def __post_init__(self) -> None:
-        self.taps = frozenset(bound.site.tap for bound in self.modules.values() if bound.site.tap)
-        self.hooked = self.taps | self.modules.keys()
-        native = (name for name, bound in self.modules.items() if bound.native)
-        self.native = frozenset(native) if self.updates else frozenset()
+        taps = ((name, bound.site.tap) for name, bound in self.modules.items() if bound.site.tap)
+        self.taps = frozenset(taps)
+        self.hooked = frozenset(self.modules.keys() | {tap for _, tap in self.taps})
+        native = {name: bound.op for name, bound in self.modules.items() if bound.native and self.updates}
+        self.fronts = frozenset(name for name, op in native.items() if _scales_input(op))
+        self.native = frozenset(native.keys() - self.fronts)
 
     def first_row(self, prompt_ids: tuple[int, ...]) -> int:
         """The first position of a request that it changes, virtual tokens counted; beyond all where it changes none.
@@ -166,11 +170,11 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
 
 
 def _updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
-    """The low-rank updates among the sites, by their modules' places in the base's shape; None when there are none."""
+    """What the kernels compute of the sites, by their modules' places in the base's shape; None when it is nothing."""
     ops = {
         index: bound.op
         for index, name in enumerate(base.shape.modules)
-        if (bound := modules.get(name)) and bound.native and isinstance(bound.op, LowRank)
+        if (bound := modules.get(name)) and bound.native and isinstance(bound.op, KernelOp)
     }
     return Updates.of(ops, len(base.shape.modules)) if ops else None
 
@@ -224,19 +228,45 @@ def _modules(
 ) -> dict[str, BoundSite]:
     """The module sites, ready to run. Raises PluginError for an op that does not fit its module."""
     ops = method.ops(config, base.shape, sites, base.weights)
+    for name, op in ops.items():
+        module, tap = base.shape.modules[name], sites[name][0].tap
+        width = base.shape.modules[tap].in_features if tap else module.in_features
+        if misfit := op.misfit(width, module.out_features):
+            raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
+    native = _native(ops, sites, base) if base.kernels else {}
+    # Without kernels `pre` scales an input, and the module need not run twice.
+    chosen = {name: op for name, op in ops.items() if not _scales_input(op)} | dict(native)
     modules = {}
     for name, (site, params) in sites.items():
-        op, module = ops.get(name), base.shape.modules[name]
-        width = base.shape.modules[site.tap].in_features if site.tap else module.in_features
-        if op is not None and (misfit := op.misfit(width, module.out_features)):
-            raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
-        kept = {} if op else params
-        if isinstance(op, LowRank) and op.a.dtype in (base.row_dtype, base.update_dtype):
-            op = as_rows(op, base.update_dtype)
-        dtype = _dtype(op.tensors() if op else params.values(), base)
-        native = isinstance(op, LowRank) and dtype == torch.float32 and module.kind in LINEAR and not site.tap
-        modules[name] = BoundSite(site, kept, dtype, op, native)
+        acting = chosen.get(name)
+        dtype = _dtype(acting.tensors() if acting else params.values(), base)
+        modules[name] = BoundSite(site, {} if acting else params, dtype, acting, native=name in native)
     return modules
+
+
+def _native(ops: Mapping[str, Op], sites: Mapping[str, tuple[Site, Params]], base: Ground) -> Mapping[str, KernelOp]:
+    """The ops that the kernels compute, as they read them: numbers of a base's own width, of whole rows."""
+    assert base.kernels is not None
+    found: dict[str, KernelOp] = {}
+    for name, op in ops.items():
+        exact = all(tensor.dtype in (torch.float32, base.row_dtype) for tensor in op.tensors())
+        if exact and isinstance(op, KernelOp) and _is_known_place(op, name, sites[name][0].tap, base.shape):
+            found[name] = as_rows(op, float16=base.kernels.float16)
+    unreal = any(tensor.is_meta for op in found.values() for tensor in op.tensors())
+    return found if unreal else in_one_piece(found)
+
+
+def _scales_input(op: Op | None) -> bool:
+    return isinstance(op, Scale) and op.into is not None
+
+
+def _is_known_place(op: KernelOp, name: str, tap: str, shape: BaseShape) -> bool:
+    """Whether a module's rows are one a position, and what the op reads is its input or the residual in front of it."""
+    if shape.modules[name].kind in LINEAR and not tap:
+        return True
+    beside = (name, tap) in zip(shape.mlp_outputs, shape.mlp_inputs, strict=True)
+    behind = name in (*shape.attention_outputs, *shape.mlp_outputs, *shape.layers)
+    return isinstance(op, Bottleneck) and (beside or (behind and op.reads_output))
 
 
 def _dtype(tensors: Iterable[Tensor], base: Ground) -> torch.dtype:

@@ -1,8 +1,8 @@
 """Where adapters act on their rows: in front of the base's modules and behind them.
 
-The base matmul runs once for all rows; then each adapter's segment gets its own mathematics. Low-rank
-updates of all segments are one call of the kernels, where there are kernels. Modules that transformers
-calls are hooked, never renamed or replaced; a step without adapters leaves the hooks at once.
+The base matmul runs once for all rows; then each adapter's segment gets its own mathematics. Where there are
+kernels, one call of theirs computes the ops that they know for all segments. Modules that transformers calls are
+hooked, never renamed or replaced; a step without adapters leaves the hooks at once.
 """
 
 from __future__ import annotations
@@ -28,27 +28,34 @@ class Acting(NamedTuple):
     adapters: tuple[str, ...]
     """Digests of those adapters."""
     native: frozenset[str] = frozenset()
-    """Modules with updates that the kernels compute."""
+    """Modules whose output the kernels change."""
+    fronts: frozenset[str] = frozenset()
+    """Modules whose input the kernels change."""
     behind: frozenset[str] = frozenset()
     """Modules whose output another function of an adapter changes."""
     front: frozenset[str] = frozenset()
     """Modules whose input is changed, or read elsewhere."""
+    taps: frozenset[tuple[str, str]] = frozenset()
+    """Modules with a site that reads another module's input, and those others."""
+
     tapped: frozenset[str] = frozenset()
     """Modules whose input is read elsewhere."""
-
     touched: frozenset[str] = frozenset()
     """All of these."""
     python: frozenset[str] = frozenset()
-    """All of these but `native`."""
+    """Modules where a method's own functions run."""
 
     @classmethod
     def of(cls, adapters: Sequence[ResidentAdapter]) -> Acting:
         native = frozenset().union(*(adapter.native for adapter in adapters))
-        behind = frozenset().union(*(adapter.modules.keys() - adapter.native for adapter in adapters))
-        tapped = frozenset().union(*(adapter.taps for adapter in adapters))
-        front = tapped.union(*(adapter.modules.keys() for adapter in adapters if _changes_input(adapter)))
+        fronts = frozenset().union(*(adapter.fronts for adapter in adapters))
+        behind = frozenset().union(*(adapter.modules.keys() - adapter.native - adapter.fronts for adapter in adapters))
+        taps = frozenset().union(*(adapter.taps for adapter in adapters))
+        own = frozenset().union(*(_own_inputs(adapter) for adapter in adapters))
+        tapped = frozenset(tap for _, tap in taps)
+        front = fronts | own | tapped
         digests = tuple(adapter.digest for adapter in adapters)
-        return cls(digests, native, behind, front, tapped, native | behind | front, behind | front)
+        return cls(digests, native, fronts, behind, front, taps, tapped, native | behind | front, behind | own)
 
 
 class Sites:
@@ -95,7 +102,7 @@ class Sites:
 
     @property
     def segments(self) -> Segments:
-        """The step's rows with low-rank updates, as the kernels take them."""
+        """The step's rows with adapters that the kernels know, as they take them."""
         return self._rows
 
     def index(self, name: str) -> int:
@@ -112,10 +119,12 @@ class Sites:
         """What a module gets for `x` [1, rows, in], which is not changed."""
         if name in self.acting.tapped:
             self._inputs[name] = x
-        acting = [item for item in self._of(name) if _changes_input(item[0].adapter)]
-        if not acting:
+        acting = [item for item in self._of(name) if not item[1].op and _changes_input(item[0].adapter)]
+        if not acting and name not in self.acting.fronts:
             return x
-        x = x.clone()  # the same tensor may feed other modules
+        x = x.clone(memory_format=torch.contiguous_format)  # the same tensor may feed other modules
+        if self._kernels and name in self.acting.fronts:
+            self._kernels.scale_rows_(self._index[name], x, self._segments_at(name))
         for segment, bound in acting:
             adapter, rows = segment.adapter, _rows(x, segment)
             self._compute(
@@ -126,6 +135,8 @@ class Sites:
     def behind(self, name: str, own: Tensor, y: Tensor, module: nn.Module) -> Tensor:
         """What comes out of a module that made `y` [1, rows, out] of `own`; `y` may be overwritten."""
         if name in self.acting.native:
+            if y.data_ptr() == own.data_ptr():  # a module that passes its input through
+                y = y.clone()
             y = y.contiguous()
             self.update(((name, own.contiguous(), y),))
         return self.others(name, own, y, module) if name in self.acting.behind else y
@@ -135,16 +146,26 @@ class Sites:
         if y.data_ptr() == own.data_ptr():  # a module that passes its input through
             y = y.clone()
         for segment, bound in self._of(name):
-            if name not in segment.adapter.native:
+            if not bound.native:
                 rows = _rows(y, segment)
                 self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows, module))
         return y
 
     def update(self, places: Sequence[tuple[str, Tensor, Tensor]]) -> None:
-        """All low-rank updates at some modules: each one's name, input and output, which is overwritten."""
+        """What the kernels do behind some modules: each one's name, input and output, which is overwritten."""
         assert self._kernels is not None
-        segments = self._head if places[0][0] == self._lm_head else self._rows
-        self._kernels.low_rank_(Places.of(*((self._index[name], x, y) for name, x, y in places)), segments)
+        read = [(self._index[name], self._read(name, x), y) for name, x, y in places]
+        self._kernels.update_(Places.of(*read), self._segments_at(places[0][0]))
+
+    def _read(self, name: str, own: Tensor) -> Tensor:
+        """What updates at a module read: the input of the one that it taps, or its own."""
+        for module, tap in self.acting.taps:
+            if module == name:
+                return self._inputs[tap].contiguous()
+        return own
+
+    def _segments_at(self, name: str) -> Segments:
+        return self._head if name == self._lm_head else self._rows
 
     def _of(self, name: str) -> Iterator[tuple[Segment, BoundSite]]:
         """The segments that have a site at a module."""
@@ -217,3 +238,11 @@ def _cast(rows: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _changes_input(adapter: ResidentAdapter) -> bool:
     return type(adapter.method).pre is not Method.pre
+
+
+def _own_inputs(adapter: ResidentAdapter) -> frozenset[str]:
+    """Modules whose input a method's own `pre` may change, or one of its functions reads from elsewhere."""
+    taps = frozenset(tap for name, tap in adapter.taps if name not in adapter.native)
+    if not _changes_input(adapter):
+        return taps
+    return taps | {name for name, bound in adapter.modules.items() if not bound.op}

@@ -17,12 +17,14 @@ from adapterhub.ops.kernels import (
     pack_int8,
     unpack_int8,
 )
-from adapterhub.ops.low_rank import Places, Segments, Updates, as_rows
+from adapterhub.ops.pages import packed, pages
+from adapterhub.ops.updates import KernelOp, Places, Segments, Updates, as_rows, in_one_piece
 
 __all__ = [
     "Choice",
     "ChunkStruct",
     "DecoderLayerStruct",
+    "KernelOp",
     "Kernels",
     "Layer",
     "LayerStruct",
@@ -35,6 +37,9 @@ __all__ = [
     "Updates",
     "as_rows",
     "chosen_kernels",
+    "in_one_piece",
     "pack_int8",
+    "packed",
+    "pages",
     "unpack_int8",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adapterhub.errors import UnavailableError
 from adapterhub.ops.compiled import Compiled
-from adapterhub.ops.low_rank import Places, PlaceStruct, Segments, SegmentStruct
+from adapterhub.ops.updates import Places, PlaceStruct, Segments, SegmentStruct
 
 ALIGNED = 64
 """Bytes that a row of int8 values is padded to."""
@@ -62,7 +62,7 @@ class DecoderLayerStruct(Structure):
         ("output", MatrixStruct),
         ("gate_up", MatrixStruct * 2),
         ("down", MatrixStruct),
-        ("modules", c_long * 7),
+        ("modules", c_long * 10),
         ("cache", LayerStruct),
         ("options", OptionsStruct),
     )
@@ -79,6 +79,8 @@ class StepStruct(Structure):
         ("c", POINTER(ChunkStruct)),
         ("segments", c_long),
         ("s", POINTER(SegmentStruct)),
+        ("fronts", c_int),
+        ("parts", c_int),
         ("threads", c_int),
     )
 
@@ -152,10 +154,10 @@ class Layer(NamedTuple):
     keys: Tensor
     """[blocks, kv_heads, head_dim, 16]: a block's positions side by side."""
     values: Tensor
-    """[blocks * 16, kv_heads, head_dim]"""
+    """[blocks, kv_heads, 16, head_dim]"""
 
     def struct(self, heads: int) -> LayerStruct:
-        _, kv_heads, dim = self.values.shape
+        _, kv_heads, _, dim = self.values.shape
         return LayerStruct(self.keys.data_ptr(), self.values.data_ptr(), heads, kv_heads, dim)
 
 
@@ -245,12 +247,24 @@ class Kernels:
         )
         return x, q
 
-    def low_rank_(self, places: Places, segments: Segments) -> None:
-        """Add every segment's updates to the results at `places`."""
+    @property
+    def float16(self) -> bool:
+        """Whether updates may be in float16."""
+        return bool(self._c.adapterhub_has_float16())
+
+    def update_(self, places: Places, segments: Segments) -> None:
+        """Every segment's updates of the results at `places`."""
         if segments.size:
-            self._c.adapterhub_low_rank(
+            self._c.adapterhub_updates(
                 places.size, places.structs, segments.size, segments.structs, torch.get_num_threads()
             )
+
+    def scale_rows_(self, module: int, x: Tensor, segments: Segments) -> None:
+        """What every segment does to its rows of `x` [rows, in] in front of a module."""
+        _check(x)
+        if segments.size:
+            place = PlaceStruct(module=module, in_=x.shape[-1], x=x.data_ptr())
+            self._c.adapterhub_scale_rows(place, segments.size, segments.structs)
 
     def store(
         self,
@@ -312,16 +326,22 @@ class Kernels:
         places: Tensor,
         chunks: ctypes.Array[ChunkStruct],
         segments: Segments,
+        *,
+        fronts: bool,
+        parts: bool,
     ) -> tuple[Tensor, Tensor]:
         """Whole int8 layers over the residual `h` [rows, hidden]: what it becomes, and what is still to be added.
 
-        The kernels' own bits, in one call. The rest as in `store`, `attend` and `low_rank_`. Raises MemoryError.
+        The kernels' own bits, in one call. `fronts`: a segment scales rows in front of a module; `parts`: one acts on
+        what attention, the feed-forward part or a layer gives. The rest as in `store`, `attend` and `update_`.
+        Raises MemoryError.
         """
         _check(h, *rotary)
         h, delta = h.clone(), torch.empty_like(h)
         cos, sin = rotary
         rows, hidden = h.shape
         step = StepStruct(rows, hidden, cos.data_ptr(), sin.data_ptr(), places.data_ptr(), len(chunks), chunks)
+        step.fronts, step.parts = fronts, parts
         step.segments, step.s, step.threads = segments.size, segments.structs, torch.get_num_threads()
         if self._c.adapterhub_layers(len(layers), layers, step, h.data_ptr(), delta.data_ptr()):
             raise MemoryError("decoder layers: no memory for a step's rows")
@@ -338,7 +358,9 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (*_ROWS, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_void_p, QuantizedStruct, c_int),
     ),
     "adapterhub_silu_gate": (None, (*_ROWS, c_void_p, c_void_p, c_void_p, QuantizedStruct, c_int)),
-    "adapterhub_low_rank": (None, (c_long, POINTER(PlaceStruct), c_long, POINTER(SegmentStruct), c_int)),
+    "adapterhub_has_float16": (c_long, ()),
+    "adapterhub_updates": (None, (c_long, POINTER(PlaceStruct), c_long, POINTER(SegmentStruct), c_int)),
+    "adapterhub_scale_rows": (None, (PlaceStruct, c_long, POINTER(SegmentStruct))),
     "adapterhub_store": (
         None,
         (c_long, LayerStruct, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int),

@@ -29,7 +29,19 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from adapterhub import Adopted, BaseShape, ConfigError, Method, MethodConfig, Param, Params, Site, TrainDefaults
+from adapterhub import (
+    Adopted,
+    BaseShape,
+    ConfigError,
+    Method,
+    MethodConfig,
+    OpActivation,
+    Param,
+    Params,
+    Site,
+    TrainDefaults,
+)
+from adapterhub import Bottleneck as BottleneckOp
 from adapterhub_bottleneck import adapters_library
 
 Activation = Literal["gelu", "gelu_new", "leakyrelu", "mish", "relu", "sigmoid", "silu", "swish", "tanh"]
@@ -44,6 +56,14 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "swish": functional.silu,
     "tanh": functional.tanh,
 }
+LOWERED: dict[str, OpActivation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""Those that the core's op has."""
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -94,6 +114,14 @@ class Bottleneck(Method[BottleneckConfig]):
         source = x if config.placement == "parallel" else y
         hidden = ACTIVATIONS[config.non_linearity](source @ p["down"].T + p["down_bias"])
         return y + (hidden @ p["up"].T + p["up_bias"]) * config.scaling
+
+    def lower(self, config: BottleneckConfig, site: Site, p: Params) -> BottleneckOp | None:
+        activation = LOWERED.get(config.non_linearity)
+        if activation is None:
+            return None
+        up, shift = p["up"] * config.scaling, p["up_bias"] * config.scaling
+        reads_output = config.placement != "parallel"
+        return BottleneckOp(p["down"], up, p["down_bias"], shift, activation, reads_output)
 
 
 def _modules(config: BottleneckConfig, layer: int, shape: BaseShape) -> list[str]:

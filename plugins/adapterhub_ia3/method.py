@@ -21,6 +21,7 @@ from adapterhub import (
     MethodConfig,
     Param,
     Params,
+    Scale,
     Site,
     TrainDefaults,
     check_pattern,
@@ -102,6 +103,9 @@ class IA3(Method[IA3Config]):
 
     def post(self, config: IA3Config, p: Params, x: Tensor, y: Tensor) -> Tensor:
         return y * p["output"].flatten() if "output" in p else y
+
+    def lower(self, config: IA3Config, site: Site, p: Params) -> Scale:
+        return Scale(into=p["input"].flatten()) if "input" in p else Scale(behind=p["output"].flatten())
 
     def key(self, site: Site, param: str) -> str:
         return f"base_model.model.{site.module}.ia3_l"

@@ -1,7 +1,7 @@
 /* Attention of rows over the blocks of their own sequences, keys and values read where they lie.
  *
  *     keys   [blocks, kv_heads, head_dim, 16]     a block's 16 positions side by side
- *     values [blocks * 16, kv_heads, head_dim]
+ *     values [blocks, kv_heads, 16, head_dim]
  *
  * A position's score is a sum over head_dim in order, a row's result a sum over its positions in order, so
  * neither depends on whether a row is computed alone, in a chunk of its prompt or beside other sequences.
@@ -19,11 +19,10 @@ INLINE float rotated(const float *x, const float *cos, const float *sin, long i,
     return i < half ? x[i] * cos[i] + -x[i + half] * sin[i] : x[i] * cos[i] + x[i - half] * sin[i];
 }
 
-EXPORT void adapterhub_store(long rows, struct layer layer, float *q, const float *k, const float *v, const float *cos,
-                             const float *sin, const int64_t *places, int threads) {
+void store_rows(struct team *team, long rows, struct layer layer, float *q, const float *k, const float *v,
+                const float *cos, const float *sin, const int64_t *places) {
     long dim = layer.dim, half = dim / 2;
-#pragma omp parallel for num_threads(threads) schedule(static) if (rows > 4)
-    for (long row = 0; row < rows; row++) {
+    EACH(team, row, rows, 1) {
         const float *c = cos + row * dim, *s = sin + row * dim;
         for (long head = 0; cos && head < layer.heads; head++) {
             float *x = q + (row * layer.heads + head) * dim;
@@ -36,22 +35,28 @@ EXPORT void adapterhub_store(long rows, struct layer layer, float *q, const floa
         long block = places[row] / BLOCK, offset = places[row] % BLOCK;
         for (long head = 0; head < layer.kv_heads; head++) {
             const float *x = k + (row * layer.kv_heads + head) * dim;
-            float *to = layer.keys + (block * layer.kv_heads + head) * dim * BLOCK + offset;
+            long at = (block * layer.kv_heads + head) * dim * BLOCK;
+            float *to = layer.keys + at + offset;
             for (long i = 0; i < dim; i++) to[i * BLOCK] = cos ? rotated(x, c, s, i, half) : x[i];
+            memcpy(layer.values + at + offset * dim, v + (row * layer.kv_heads + head) * dim, (size_t)dim * sizeof(float));
         }
-        long width = layer.kv_heads * dim;
-        memcpy(layer.values + places[row] * width, v + row * width, (size_t)width * sizeof(float));
     }
+    together(team);
+}
+
+EXPORT void adapterhub_store(long rows, struct layer layer, float *q, const float *k, const float *v, const float *cos,
+                             const float *sin, const int64_t *places, int threads) {
+    TEAM(team, rows > 4 ? threads : 1) store_rows(&team, rows, layer, q, k, v, cos, sin, places);
 }
 
 /* s[query, position of the block] = q . key, for `count` queries over `blocks` blocks; unscaled. */
 INLINE void scores(const int count, const int blocks, const float *q, const float *const *keys, long dim, float *s,
                    long stride) {
-    floats acc[QUERIES][2];
+    floats acc[QUERIES][4];
     for (int i = 0; i < count; i++)
         for (int b = 0; b < blocks; b++) acc[i][b] = splat(0.0f);
     for (long d = 0; d < dim; d++) {
-        floats key[2];
+        floats key[4];
         for (int b = 0; b < blocks; b++) key[b] = load(keys[b] + d * BLOCK);
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
@@ -69,12 +74,14 @@ INLINE void scores(const int count, const int blocks, const float *q, const floa
     }
 SCORES(1, 1) SCORES(2, 1) SCORES(3, 1) SCORES(4, 1) SCORES(8, 1) SCORES(12, 1)
 SCORES(1, 2) SCORES(2, 2) SCORES(3, 2) SCORES(4, 2) SCORES(8, 2) SCORES(12, 2)
+SCORES(1, 4) SCORES(2, 4) SCORES(3, 4) SCORES(4, 4)
 
 static void scores_of(long count, int blocks, const float *q, const float *const *keys, long dim, float *s, long stride) {
     while (count > 0) {
         long n = count >= 12 ? 12 : count >= 8 ? 8 : count >= 4 ? 4 : count;
 #define CASE(m) case m: (blocks == 2 ? scores_##m##_2 : scores_##m##_1)(q, keys, dim, s, stride); break;
-        switch (n) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(8) CASE(12) }
+#define WIDE(m) case m: (blocks == 4 ? scores_##m##_4 : blocks == 2 ? scores_##m##_2 : scores_##m##_1)(q, keys, dim, s, stride); break;
+        switch (n) { WIDE(1) WIDE(2) WIDE(3) WIDE(4) CASE(8) CASE(12) }
         count -= n, q += n * dim, s += n * stride;
     }
 }
@@ -106,39 +113,54 @@ static float weights(float *s, long from, long to, const struct options *o, cons
     return 1.0f / all;
 }
 
+/* A sequence's values of one head. */
+struct values {
+    const float *first;
+    const int64_t *places;
+    long heads;
+};
+
+/* Of the block in which position p is: [16, dim]. */
+INLINE const float *values_of(const struct values *v, long p, long dim) {
+    return v->first + v->places[p] / BLOCK * v->heads * BLOCK * dim;
+}
+
 /* out[query, column..] = factor * sum over positions of weight * value, for 16 * parts columns. */
-INLINE void mix(const int count, const int parts, const float *s, long stride, const float *values, long step,
-                const int64_t *places, long from, long to, const float *factor, float *out, long dim) {
+INLINE void mix(const int count, const int parts, const float *s, long stride, const struct values *values, long column,
+                long from, long to, const float *factor, float *out, long dim) {
     floats acc[4][4];
     for (int i = 0; i < count; i++)
         for (int j = 0; j < parts; j++) acc[i][j] = splat(0.0f);
-    for (long p = from; p < to; p++) {
-        const float *value = values + places[p] * step;
-        floats v[4];
-        for (int j = 0; j < parts; j++) v[j] = load(value + j * LANES);
+    for (long p = from; p < to;) {
+        long last = p / BLOCK * BLOCK + BLOCK < to ? p / BLOCK * BLOCK + BLOCK : to;
+        const float *value = values_of(values, p, dim) + p % BLOCK * dim + column;
+        for (; p < last; p++, value += dim) {
+            floats v[4];
+            for (int j = 0; j < parts; j++) v[j] = load(value + j * LANES);
 #pragma GCC unroll 4
-        for (int i = 0; i < count; i++) {
-            floats weight = splat(s[i * stride + p]);
-            for (int j = 0; j < parts; j++) acc[i][j] = fused(weight, v[j], acc[i][j]);
+            for (int i = 0; i < count; i++) {
+                floats weight = splat(s[i * stride + p]);
+                for (int j = 0; j < parts; j++) acc[i][j] = fused(weight, v[j], acc[i][j]);
+            }
         }
     }
     for (int i = 0; i < count; i++)
-        for (int j = 0; j < parts; j++) store(out + i * dim + j * LANES, acc[i][j] * splat(factor[i]));
+        for (int j = 0; j < parts; j++) store(out + i * dim + column + j * LANES, acc[i][j] * splat(factor[i]));
 }
 
 #define MIX(n, m) \
-    static void mix_##n##_##m(const float *s, long stride, const float *values, long step, const int64_t *places, \
-                              long from, long to, const float *factor, float *out, long dim) { \
-        mix(n, m, s, stride, values, step, places, from, to, factor, out, dim); \
+    static void mix_##n##_##m(const float *s, long stride, const struct values *values, long column, long from, \
+                              long to, const float *factor, float *out, long dim) { \
+        mix(n, m, s, stride, values, column, from, to, factor, out, dim); \
     }
 MIX(1, 1) MIX(2, 1) MIX(3, 1) MIX(4, 1)
 MIX(1, 4) MIX(2, 4) MIX(3, 4) MIX(4, 4)
 
-static void mix_columns(long count, const float *s, long stride, const float *values, long step, const int64_t *places,
-                        long from, long to, const float *factor, float *out, long dim) {
+static void mix_columns(long count, const float *s, long stride, const struct values *values, long from, long to,
+                        const float *factor, float *out, long dim) {
     while (count > 0) {
         long n = count >= 4 ? 4 : count, j = 0;
-#define MIX_CASE(i, m) case i: mix_##i##_##m(s, stride, values + j, step, places, from, to, factor, out + j, dim); break;
+#define MIX_CASE(i, m) case i: mix_##i##_##m(s, stride, values, j, from, to, factor, out, dim); break;
         for (; j + 4 * LANES <= dim; j += 4 * LANES)
             switch (n) { MIX_CASE(1, 4) MIX_CASE(2, 4) MIX_CASE(3, 4) MIX_CASE(4, 4) }
         for (; j + LANES <= dim; j += LANES)
@@ -146,7 +168,7 @@ static void mix_columns(long count, const float *s, long stride, const float *va
         for (; j < dim; j++)
             for (long i = 0; i < n; i++) {
                 float acc = 0.0f;
-                for (long p = from; p < to; p++) acc += s[i * stride + p] * values[places[p] * step + j];
+                for (long p = from; p < to; p++) acc += s[i * stride + p] * values_of(values, p, dim)[p % BLOCK * dim + j];
                 out[i * dim + j] = acc * factor[i];
             }
         count -= n, s += n * stride, factor += n, out += n * dim;
@@ -166,52 +188,66 @@ static void attend(const struct layer *layer, const struct chunk *c, long start,
     }
     long stop = start + rows, first = o->window && start + 1 > o->window ? start + 1 - o->window : 0;
     for (long p = first / BLOCK * BLOCK; p < stop;) {
-        const float *keys[2];
-        int blocks = p + BLOCK < stop ? 2 : 1;
+        const float *keys[4];
+        int blocks = count <= 4 && p + 3 * BLOCK < stop ? 4 : p + BLOCK < stop ? 2 : 1;
         for (int b = 0; b < blocks; b++)
             keys[b] = layer->keys + (c->places[p + b * BLOCK] / BLOCK * layer->kv_heads + kv_head) * dim * BLOCK;
         scores_of(count, blocks, queries, keys, dim, s + p, stride);
         p += blocks * BLOCK;
     }
+    struct values values = {layer->values + kv_head * BLOCK * dim, c->places, layer->kv_heads};
     for (long i = 0; i < rows; i++) {
         long to = start + i + 1, from = o->window && to > o->window ? to - o->window : 0;
         long row = c->row + start - c->start + i, head = kv_head * share;
         for (long j = 0; j < share; j++)
             factor[j] = weights(s + (i * share + j) * stride, from, to, o, o->sinks ? o->sinks + head + j : NULL);
-        mix_columns(share, s + i * share * stride, stride, layer->values + kv_head * dim, layer->kv_heads * dim,
-                    c->places, from, to, factor, out + (row * layer->heads + head) * dim, dim);
+        mix_columns(share, s + i * share * stride, stride, &values, from, to, factor,
+                    out + (row * layer->heads + head) * dim, dim);
     }
 }
 
-/* q, out [rows, heads, dim]. Returns 0, or 1 when there is no memory. */
+INLINE long rows_at_once(const struct layer *layer) {
+    long share = layer->heads / layer->kv_heads;
+    return share < QUERIES ? QUERIES / share : 1;
+}
+
+static long scores_stride(long chunks, const struct chunk *c) {
+    long longest = 0;
+    for (long i = 0; i < chunks; i++) longest = c[i].stop > longest ? c[i].stop : longest;
+    return (longest + BLOCK - 1) / BLOCK * BLOCK;
+}
+
+/* Floats that each thread needs. */
+size_t attention_room(const struct layer *layer, long chunks, const struct chunk *c) {
+    long share = layer->heads / layer->kv_heads;
+    return (size_t)(rows_at_once(layer) * share * (layer->dim + scores_stride(chunks, c)));
+}
+
+/* q, out [rows, heads, dim]; `room` is the thread's own. */
+void attend_rows(struct team *team, const struct layer *layer, long chunks, const struct chunk *c,
+                 const struct options *o, const float *q, float *out, float *room) {
+    long rows = rows_at_once(layer), stride = scores_stride(chunks, c);
+    long first[chunks + 1];
+    first[0] = 0;
+    for (long i = 0; i < chunks; i++) first[i + 1] = first[i] + (c[i].stop - c[i].start + rows - 1) / rows;
+    EACH(team, task, first[chunks] * layer->kv_heads, 1) {
+        long index = task / layer->kv_heads, chunk = 0;
+        while (index >= first[chunk + 1]) chunk++;
+        long start = c[chunk].start + (index - first[chunk]) * rows;
+        long left = c[chunk].stop - start;
+        attend(layer, c + chunk, start, left < rows ? left : rows, task % layer->kv_heads, o, q, out, room, stride);
+    }
+    together(team);
+}
+
+/* Returns 0, or 1 when there is no memory. */
 EXPORT int adapterhub_attend(struct layer layer, long chunks, const struct chunk *c, struct options o, const float *q,
                              float *out, int threads) {
-    long share = layer.heads / layer.kv_heads, rows = share < QUERIES ? QUERIES / share : 1;
-    long first[chunks + 1], longest = 0;
-    first[0] = 0;
-    for (long i = 0; i < chunks; i++) {
-        first[i + 1] = first[i] + (c[i].stop - c[i].start + rows - 1) / rows;
-        longest = c[i].stop > longest ? c[i].stop : longest;
-    }
-    long tasks = first[chunks] * layer.kv_heads, stride = (longest + BLOCK - 1) / BLOCK * BLOCK;
-    size_t room = (size_t)(rows * share * (layer.dim + stride)) * sizeof(float);
-    int failed = 0;
-#pragma omp parallel num_threads(threads) if (tasks > 1)
-    {
-        float *own = malloc(room);
-        if (!own) {
-#pragma omp atomic write
-            failed = 1;
-        }
-#pragma omp for schedule(dynamic)
-        for (long task = 0; task < tasks; task++) {
-            long index = task / layer.kv_heads, chunk = 0;
-            while (index >= first[chunk + 1]) chunk++;
-            long start = c[chunk].start + (index - first[chunk]) * rows;
-            long left = c[chunk].stop - start;
-            if (own) attend(&layer, c + chunk, start, left < rows ? left : rows, task % layer.kv_heads, &o, q, out, own, stride);
-        }
-        free(own);
-    }
-    return failed;
+    size_t room = attention_room(&layer, chunks, c);
+    float *all = malloc((size_t)threads * room * sizeof(float));
+    if (!all) return 1;
+    TEAM(team, chunks * layer.kv_heads > 1 ? threads : 1)
+    attend_rows(&team, &layer, chunks, c, &o, q, out, all + (size_t)member() * room);
+    free(all);
+    return 0;
 }

@@ -1,12 +1,16 @@
 /* Whole decoder layers of Llama and its like: the kernels in the order of adapterhub/engine/decoder.py, whose
- * bits they give. For steps in which nothing but low-rank updates acts inside the layers. */
+ * bits they give. For steps in which all that acts inside the layers is computed by kernels.
+ */
 #include "kernels.h"
+
+/* Places of modules in `decoder_layer.modules`, as the updates count them. */
+enum { Q, K, V, OUTPUT, GATE, UP, DOWN, ATTENTION, MLP, LAYER, MODULES };
 
 struct decoder_layer {
     const float *input_norm, *mlp_norm, *q_norm, *k_norm; /* the last two may be null */
     float input_eps, mlp_eps, q_eps, k_eps;
     struct matrix qkv[3], output, gate_up[2], down;
-    long modules[7]; /* q, k, v, output, gate, up, down, as the updates count them */
+    long modules[MODULES];
     struct layer cache;
     struct options options;
 };
@@ -19,13 +23,15 @@ struct step {
     const struct chunk *c;
     long segments;
     const struct segment *s;
+    int fronts; /* whether any segment scales what a module is given */
+    int parts;  /* whether any acts on what attention, the feed-forward part or a layer gives */
     int threads;
 };
 
 #if defined(__AVX512VNNI__)
 
 /* Products of rows that are in q already, and their updates by x, the same rows in fp32. */
-static void linear(const struct step *s, long in, const float *x, struct quantized q, long count,
+static void linear(struct team *team, const struct step *s, long in, float *x, const struct quantized *q, long count,
                    const struct matrix *matrices, const long *modules, float *const *y) {
     struct matrix m[3];
     struct place p[3];
@@ -34,11 +40,69 @@ static void linear(const struct step *s, long in, const float *x, struct quantiz
         m[i].y = y[i];
         p[i] = (struct place){modules[i], in, m[i].out, x, y[i]};
     }
-    adapterhub_int8_matmul(s->rows, (in + 3) / 4, q, count, m, s->threads);
-    if (s->segments) adapterhub_low_rank(count, p, s->segments, s->s, s->threads);
+    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m);
+    if (s->segments) update_rows(team, count, p, s->segments, s->s);
+}
+
+/* What acts on the whole part that gave `delta`: it may read the residual `h` in front of it. */
+static void part(struct team *team, const struct step *s, float *h, float *delta, long module) {
+    struct place p = {module, s->hidden, s->hidden, h, delta};
+    if (s->parts) update_rows(team, 1, &p, s->segments, s->s);
+}
+
+/* What acts on a whole layer, whose output is h + delta: for rows of segments this becomes h, and delta 0. */
+static void behind_layer(struct team *team, const struct step *s, float *h, float *delta, long module) {
+    if (!s->parts) return;
+    EACH(team, segment, s->segments, 1) {
+        const struct update *w = s->s[segment].updates + module;
+        if (!w->rank && !w->scale && !w->shift) continue;
+        for (long i = s->s[segment].start * s->hidden; i < s->s[segment].stop * s->hidden; i++) {
+            h[i] += delta[i];
+            delta[i] = 0.0f;
+        }
+    }
+    together(team);
+    /* An update reads what the layer gives from y, which is h here, and adds to it. */
+    struct place p = {module, s->hidden, s->hidden, h, h};
+    update_rows(team, 1, &p, s->segments, s->s);
+}
+
+/* Rows of one module alone, scaled in front where a segment does, in int8. */
+static void rounded(struct team *team, const struct step *s, long in, float *x, struct quantized q, long module) {
+    if (s->fronts) scale_rows(team, (struct place){module, in, 0, x, NULL}, s->segments, s->s);
+    quantize(team, s->rows, in, x, q);
 }
 
 static long aligned(long bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Where a step's rows are on their way. */
+struct rows {
+    float *x, *heads, *k, *v, *attended, *gate, *up, *gated;
+    struct quantized narrow, wide, inner; /* of `hidden`, of all heads, of the feed-forward part: one memory in turn */
+};
+
+static void run(struct team *team, const struct step *s, const struct decoder_layer *l, int first, float *h,
+                float *delta, const struct rows *r, float *room) {
+    long rows = s->rows, hidden = s->hidden, inner = l->gate_up[0].out, wide = l->qkv[0].out, dim = l->cache.dim;
+    struct quantized none = {0};
+    add_norm(team, rows, hidden, h, first ? NULL : delta, h, l->input_norm, l->input_eps, r->x, r->narrow);
+    linear(team, s, hidden, r->x, &r->narrow, 3, l->qkv, l->modules + Q, (float *[]){r->heads, r->k, r->v});
+    if (l->q_norm)
+        add_norm(team, rows * l->cache.heads, dim, r->heads, NULL, NULL, l->q_norm, l->q_eps, r->heads, none);
+    if (l->k_norm) add_norm(team, rows * l->cache.kv_heads, dim, r->k, NULL, NULL, l->k_norm, l->k_eps, r->k, none);
+    store_rows(team, rows, l->cache, r->heads, r->k, r->v, s->cos, s->sin, s->places);
+    attend_rows(team, &l->cache, s->chunks, s->c, &l->options, r->heads, r->attended, room);
+    rounded(team, s, wide, r->attended, r->wide, l->modules[OUTPUT]);
+    linear(team, s, wide, r->attended, &r->wide, 1, &l->output, l->modules + OUTPUT, (float *[]){delta});
+    part(team, s, h, delta, l->modules[ATTENTION]);
+    add_norm(team, rows, hidden, h, delta, h, l->mlp_norm, l->mlp_eps, r->x, r->narrow);
+    linear(team, s, hidden, r->x, &r->narrow, 2, l->gate_up, l->modules + GATE, (float *[]){r->gate, r->up});
+    silu_gate(team, rows, inner, r->gate, r->up, r->gated, s->fronts ? none : r->inner);
+    if (s->fronts) rounded(team, s, inner, r->gated, r->inner, l->modules[DOWN]);
+    linear(team, s, inner, r->gated, &r->inner, 1, &l->down, l->modules + DOWN, (float *[]){delta});
+    part(team, s, h, delta, l->modules[MLP]);
+    behind_layer(team, s, h, delta, l->modules[LAYER]);
+}
 
 /* `h` [rows, hidden] becomes the residual behind the last layer, `delta` what is still to be added to it.
  * Returns 0, or 1 when there is no memory. */
@@ -50,38 +114,24 @@ EXPORT int adapterhub_layers(long count, const struct decoder_layer *layers, str
     most = most > wide ? most : wide;
     long stride = aligned(most), line = aligned(rows * 4);
     long sizes[] = {hidden, wide, narrow, narrow, wide, inner, inner, inner};
-    long bytes = rows * stride + 2 * line;
+    long room = aligned((long)(attention_room(&l->cache, s.chunks, s.c) * sizeof(float)));
+    long bytes = rows * stride + 2 * line + s.threads * room;
     for (int i = 0; i < 8; i++) bytes += aligned(rows * sizes[i] * 4);
     char *memory = aligned_alloc(64, (size_t)bytes), *next = memory;
     if (!memory) return 1;
     float *part[8];
     for (int i = 0; i < 8; i++) part[i] = (float *)next, next += aligned(rows * sizes[i] * 4);
-    struct quantized none = {0}, q = {(int8_t *)next, (float *)(next + rows * stride), NULL, aligned(hidden)};
+    struct quantized q = {(int8_t *)next, (float *)(next + rows * stride), NULL, aligned(hidden)};
     q.sum = (int32_t *)(next + rows * stride + line);
-    struct quantized q_wide = q, q_inner = q; /* one memory, used in turn */
-    q_wide.stride = aligned(wide);
-    q_inner.stride = aligned(inner);
-    float *x = part[0], *heads = part[1], *k = part[2], *v = part[3], *attended = part[4], *gated = part[7];
-    int failed = 0;
-    for (long i = 0; i < count && !failed; i++, l++) {
-        adapterhub_add_norm(rows, hidden, h, i ? delta : NULL, h, l->input_norm, l->input_eps, x, q, s.threads);
-        linear(&s, hidden, x, q, 3, l->qkv, l->modules, (float *[]){heads, k, v});
-        long dim = l->cache.dim;
-        if (l->q_norm)
-            adapterhub_add_norm(rows * l->cache.heads, dim, heads, NULL, NULL, l->q_norm, l->q_eps, heads, none, s.threads);
-        if (l->k_norm)
-            adapterhub_add_norm(rows * l->cache.kv_heads, dim, k, NULL, NULL, l->k_norm, l->k_eps, k, none, s.threads);
-        adapterhub_store(rows, l->cache, heads, k, v, s.cos, s.sin, s.places, s.threads);
-        failed = adapterhub_attend(l->cache, s.chunks, s.c, l->options, heads, attended, s.threads);
-        adapterhub_quantize(rows, wide, attended, q_wide, s.threads);
-        linear(&s, wide, attended, q_wide, 1, &l->output, l->modules + 3, (float *[]){delta});
-        adapterhub_add_norm(rows, hidden, h, delta, h, l->mlp_norm, l->mlp_eps, x, q, s.threads);
-        linear(&s, hidden, x, q, 2, l->gate_up, l->modules + 4, part + 5);
-        adapterhub_silu_gate(rows, inner, part[5], part[6], gated, q_inner, s.threads);
-        linear(&s, inner, gated, q_inner, 1, &l->down, l->modules + 6, (float *[]){delta});
-    }
+    next += rows * stride + 2 * line;
+    struct rows r = {part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], q, q, q};
+    r.wide.stride = aligned(wide);
+    r.inner.stride = aligned(inner);
+    TEAM(team, s.threads)
+    for (long i = 0; i < count; i++)
+        run(&team, &s, layers + i, !i, h, delta, &r, (float *)(next + member() * room));
     free(memory);
-    return failed;
+    return 0;
 }
 
 #endif

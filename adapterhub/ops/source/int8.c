@@ -66,18 +66,23 @@ static void one_tile(long rows, long groups, long tile, const struct quantized *
 }
 
 /* Several weights that share an input of `groups` times 4 values. */
-EXPORT void adapterhub_int8_matmul(long rows, long groups, struct quantized q, long count, const struct matrix *m,
-                                   int threads) {
+void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
+                 const struct matrix *m) {
     long tiles = 0;
     for (long i = 0; i < count; i++) tiles += (m[i].out + TILE - 1) / TILE;
-    long chunk = tiles / (8 * threads) + 1;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, chunk)
-    for (long tile = 0; tile < tiles; tile++) {
+    long chunk = tiles / (8 * team->threads) + 1;
+    EACH(team, tile, tiles, chunk) {
         const struct matrix *own = m;
         long index = tile, own_tiles;
         while (index >= (own_tiles = (own->out + TILE - 1) / TILE)) index -= own_tiles, own++;
-        one_tile(rows, groups, index, &q, own);
+        one_tile(rows, groups, index, q, own);
     }
+    together(team);
+}
+
+EXPORT void adapterhub_int8_matmul(long rows, long groups, struct quantized q, long count, const struct matrix *m,
+                                   int threads) {
+    TEAM(team, threads) int8_matmul(&team, rows, groups, &q, count, m);
 }
 
 #endif

@@ -1,8 +1,12 @@
-/* What the kernels are called with, as adapterhub/ops declares it to ctypes. */
+/* What the kernels are called with, as adapterhub/ops declares it to ctypes.
+ *
+ * A kernel is a function that every thread of a team runs; where it ends, all of its work is done.
+ */
 #ifndef ADAPTERHUB_KERNELS_H
 #define ADAPTERHUB_KERNELS_H
 
 #include "rows.h"
+#include "team.h"
 
 struct matrix {
     const uint8_t *weight; /* packed */
@@ -12,20 +16,31 @@ struct matrix {
     long out;
 };
 
+/* Numbers in 32 or 16 bits. */
+enum kind { FLOAT32, BFLOAT16, FLOAT16 };
+
+enum activation { LINEAR, RELU, SILU, GELU, GELU_TANH };
+
+/* What an adapter does at one module. All but the kinds may be null or 0. */
 struct update {
-    const float *a, *b, *scale, *shift;
+    const void *a, *b;          /* [rank, in], [rank, out] */
+    const float *bias;          /* [rank] */
+    const float *scale, *shift; /* [out] */
+    const float *front;         /* [in], of the module */
     long rank;
+    int a_kind, b_kind, activation;
+    int reads_output; /* whether A reads what the module gives, in place of what it is given */
 };
 
 struct segment {
-    const struct update *updates; /* the adapter's, by module; rank 0 where it has none */
+    const struct update *updates; /* the adapter's, by module */
     long start, stop;             /* rows */
 };
 
 struct place {
     long module, in, out;
-    const float *x; /* [rows, in] */
-    float *y;       /* [rows, out] */
+    float *x; /* [rows, in] */
+    float *y; /* [rows, out] */
 };
 
 struct layer {
@@ -46,25 +61,24 @@ struct options {
 };
 
 /* rows.c */
-EXPORT void adapterhub_quantize(long rows, long k, const float *x, struct quantized q, int threads);
-EXPORT void adapterhub_add_norm(long rows, long d, const float *h, const float *delta, float *s, const float *weight,
-                                float eps, float *x, struct quantized q, int threads);
-EXPORT void adapterhub_silu_gate(long rows, long d, const float *gate, const float *up, float *x, struct quantized q,
-                                 int threads);
+void quantize(struct team *team, long rows, long k, const float *x, struct quantized q);
+void add_norm(struct team *team, long rows, long d, const float *h, const float *delta, float *s, const float *weight,
+              float eps, float *x, struct quantized q);
+void silu_gate(struct team *team, long rows, long d, const float *gate, const float *up, float *x, struct quantized q);
 
 /* int8.c */
-EXPORT long adapterhub_int8_tile(void);
-EXPORT void adapterhub_int8_matmul(long rows, long groups, struct quantized q, long count, const struct matrix *m,
-                                   int threads);
+void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
+                 const struct matrix *m);
 
-/* low_rank.c */
-EXPORT void adapterhub_low_rank(long count, const struct place *places, long segments, const struct segment *s,
-                                int threads);
+/* updates.c */
+void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s);
+void scale_rows(struct team *team, struct place place, long segments, const struct segment *s);
 
 /* attention.c */
-EXPORT void adapterhub_store(long rows, struct layer layer, float *q, const float *k, const float *v, const float *cos,
-                             const float *sin, const int64_t *places, int threads);
-EXPORT int adapterhub_attend(struct layer layer, long chunks, const struct chunk *c, struct options o, const float *q,
-                             float *out, int threads);
+void store_rows(struct team *team, long rows, struct layer layer, float *q, const float *k, const float *v,
+                const float *cos, const float *sin, const int64_t *places);
+size_t attention_room(const struct layer *layer, long chunks, const struct chunk *c);
+void attend_rows(struct team *team, const struct layer *layer, long chunks, const struct chunk *c,
+                 const struct options *o, const float *q, float *out, float *room);
 
 #endif
