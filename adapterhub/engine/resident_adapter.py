@@ -23,7 +23,7 @@ from adapterhub.errors import (
 )
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Bottleneck, Op, Scale
-from adapterhub.ops import KernelOp, Kernels, Updates, as_rows, in_one_piece
+from adapterhub.ops import KernelOp, Kernels, Update, Updates, in_one_piece
 from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
@@ -60,17 +60,22 @@ class BoundSite(NamedTuple):
     params: Params
     dtype: torch.dtype
     """What its rows are computed in."""
-    op: Op | None
+    op: Op | None = None
     """What computes them in place of the method's functions, where it has one."""
+    update: Update | None = None
+    """What the kernels do in place of both."""
 
-    native: bool
-    """Whether the kernels can compute them."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether the method's own functions run there."""
+        return self.op is None and self.update is None
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything it keeps; some may be views of the same memory."""
         yield from self.params.values()
-        if self.op is not None:
-            yield from self.op.tensors()
+        for each in (self.op, self.update):
+            if each is not None:
+                yield from each.tensors()
 
 
 class Bound(NamedTuple):
@@ -119,8 +124,8 @@ class ResidentAdapter:
         taps = ((name, bound.site.tap) for name, bound in self.modules.items() if bound.site.tap)
         self.taps = frozenset(taps)
         self.hooked = frozenset(self.modules.keys() | {tap for _, tap in self.taps})
-        native = {name: bound.op for name, bound in self.modules.items() if bound.native and self.updates}
-        self.fronts = frozenset(name for name, op in native.items() if _scales_input(op))
+        native = {name: bound.update for name, bound in self.modules.items() if bound.update}
+        self.fronts = frozenset(name for name, update in native.items() if update.front is not None)
         self.native = frozenset(native.keys() - self.fronts)
 
     def first_row(self, prompt_ids: tuple[int, ...]) -> int:
@@ -165,18 +170,18 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         virtual_tokens=plan.virtual_tokens,
         nbytes=bound.nbytes,
         kv_digest=adapter.digest if changes_kv else "",
-        updates=_updates(bound.modules, base) if base.kernels else None,
+        updates=_updates(bound.modules, base),
     )
 
 
 def _updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
     """What the kernels compute of the sites, by their modules' places in the base's shape; None when it is nothing."""
-    ops = {
-        index: bound.op
+    updates = {
+        index: bound.update
         for index, name in enumerate(base.shape.modules)
-        if (bound := modules.get(name)) and bound.native and isinstance(bound.op, KernelOp)
+        if (bound := modules.get(name)) and bound.update
     }
-    return Updates.of(ops, len(base.shape.modules)) if ops else None
+    return Updates.of(updates, len(base.shape.modules)) if updates else None
 
 
 def bind_sites(
@@ -233,30 +238,32 @@ def _modules(
         width = base.shape.modules[tap].in_features if tap else module.in_features
         if misfit := op.misfit(width, module.out_features):
             raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
-    native = _native(ops, sites, base) if base.kernels else {}
-    # Without kernels `pre` scales an input, and the module need not run twice.
-    chosen = {name: op for name, op in ops.items() if not _scales_input(op)} | dict(native)
+    updates = _updates_of(ops, sites, base) if base.kernels else {}
     modules = {}
     for name, (site, params) in sites.items():
-        acting = chosen.get(name)
-        dtype = _dtype(acting.tensors() if acting else params.values(), base)
-        modules[name] = BoundSite(site, {} if acting else params, dtype, acting, native=name in native)
+        lowered = ops.get(name)
+        if update := updates.get(name):
+            modules[name] = BoundSite(site, {}, torch.float32, update=update)
+        elif lowered is None or _scales_input(lowered):  # `pre` scales it, so that the module need not run twice
+            modules[name] = BoundSite(site, params, _dtype(params.values(), base))
+        else:
+            modules[name] = BoundSite(site, {}, _dtype(lowered.tensors(), base), lowered)
     return modules
 
 
-def _native(ops: Mapping[str, Op], sites: Mapping[str, tuple[Site, Params]], base: Ground) -> Mapping[str, KernelOp]:
-    """The ops that the kernels compute, as they read them: numbers of a base's own width, of whole rows."""
+def _updates_of(ops: Mapping[str, Op], sites: Mapping[str, tuple[Site, Params]], base: Ground) -> Mapping[str, Update]:
+    """What the kernels compute of the ops: those in numbers of a base's own width, of whole rows."""
     assert base.kernels is not None
-    found: dict[str, KernelOp] = {}
+    found: dict[str, Update] = {}
     for name, op in ops.items():
         exact = all(tensor.dtype in (torch.float32, base.row_dtype) for tensor in op.tensors())
         if exact and isinstance(op, KernelOp) and _is_known_place(op, name, sites[name][0].tap, base.shape):
-            found[name] = as_rows(op, float16=base.kernels.float16)
-    unreal = any(tensor.is_meta for op in found.values() for tensor in op.tensors())
+            found[name] = Update.of(op, float16=base.kernels.float16)
+    unreal = any(tensor.is_meta for update in found.values() for tensor in update.tensors())
     return found if unreal else in_one_piece(found)
 
 
-def _scales_input(op: Op | None) -> bool:
+def _scales_input(op: Op) -> bool:
     return isinstance(op, Scale) and op.into is not None
 
 

@@ -119,7 +119,7 @@ class Sites:
         """What a module gets for `x` [1, rows, in], which is not changed."""
         if name in self.acting.tapped:
             self._inputs[name] = x
-        acting = [item for item in self._of(name) if not item[1].op and _changes_input(item[0].adapter)]
+        acting = [item for item in self._of(name) if item[1].is_plain and _changes_input(item[0].adapter)]
         if not acting and name not in self.acting.fronts:
             return x
         x = x.clone(memory_format=torch.contiguous_format)  # the same tensor may feed other modules
@@ -146,7 +146,7 @@ class Sites:
         if y.data_ptr() == own.data_ptr():  # a module that passes its input through
             y = y.clone()
         for segment, bound in self._of(name):
-            if not bound.native:
+            if not bound.update:
                 rows = _rows(y, segment)
                 self._compute(segment.adapter, rows, partial(self._output, segment, bound, own, rows, module))
         return y
@@ -245,4 +245,4 @@ def _own_inputs(adapter: ResidentAdapter) -> frozenset[str]:
     taps = frozenset(tap for name, tap in adapter.taps if name not in adapter.native)
     if not _changes_input(adapter):
         return taps
-    return taps | {name for name, bound in adapter.modules.items() if not bound.op}
+    return taps | {name for name, bound in adapter.modules.items() if bound.is_plain}

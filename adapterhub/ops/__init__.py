@@ -18,7 +18,7 @@ from adapterhub.ops.kernels import (
     unpack_int8,
 )
 from adapterhub.ops.pages import packed, pages
-from adapterhub.ops.updates import KernelOp, Places, Segments, Updates, as_rows, in_one_piece
+from adapterhub.ops.updates import KernelOp, Places, Segments, Update, Updates, in_one_piece
 
 __all__ = [
     "Choice",
@@ -34,8 +34,8 @@ __all__ = [
     "Places",
     "Quantized",
     "Segments",
+    "Update",
     "Updates",
-    "as_rows",
     "chosen_kernels",
     "in_one_piece",
     "pack_int8",

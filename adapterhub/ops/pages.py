@@ -12,15 +12,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+LARGE = 2 << 20
+"""Bytes of a large page."""
+
 
 def pages(nbytes: int) -> Tensor:
-    """uint8 [nbytes] of zeros. The system gives the memory where it is first written."""
-    if not nbytes:
-        return torch.empty(0, dtype=torch.uint8)
-    mapped = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    """uint8 [nbytes] of zeros. The system gives the memory where it is first written, and no more than this.
+
+    It begins at a large page; what does not fill one at the end is in small ones.
+    """
+    if nbytes < LARGE:
+        return torch.zeros(nbytes, dtype=torch.uint8)
+    mapped = mmap.mmap(-1, nbytes + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    start = -torch.frombuffer(mapped, dtype=torch.uint8).data_ptr() % LARGE
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        mapped.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(mapped, dtype=torch.uint8)
+        mapped.madvise(mmap.MADV_HUGEPAGE, start, nbytes // LARGE * LARGE)
+    return torch.frombuffer(mapped, dtype=torch.uint8, count=nbytes, offset=start)
 
 
 def packed(tensors: Sequence[Tensor]) -> list[Tensor]:

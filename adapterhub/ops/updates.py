@@ -9,9 +9,9 @@ All of them are the adapter's own whose segment row i is in.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ctypes import Structure, c_int, c_long, c_void_p
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -23,6 +23,8 @@ from adapterhub.ops.pages import packed
 KernelOp = LowRank | Bottleneck | Scale
 """What the kernels compute."""
 
+LANES = 16
+"""Columns of a tile."""
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ACTIVATIONS: dict[Activation, int] = {"relu": 1, "silu": 2, "gelu": 3, "gelu_tanh": 4}
 
@@ -42,20 +44,51 @@ class UpdateStruct(Structure):
         ("reads_output", c_int),
     )
 
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """One module's op as the kernels read it."""
+
+    a: Tensor | None = None
+    """[in * rank], in tiles of 16 columns: [in / 16, rank, 16] and [rank, in % 16] behind them."""
+    b: Tensor | None = None
+    """[out * rank], transposed, likewise."""
+    bias: Tensor | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    front: Tensor | None = None
+    rank: int = 0
+    activation: int = 0
+    reads_output: bool = False
+
     @classmethod
-    def of(cls, op: KernelOp) -> Self:
-        """`op` made by `as_rows`."""
+    def of(cls, op: KernelOp, *, float16: bool) -> Self:
+        """A and B whose every value is one of 16 bits are kept so: to the bit the same op in half the memory.
+
+        `float16` says whether the kernels read float16 too.
+        """
         if isinstance(op, Scale):
-            return cls(front=_address(op.into), scale=_address(op.behind))
-        struct = cls(
-            a=op.a.data_ptr(), b=op.b.data_ptr(), rank=len(op.a), a_kind=KINDS[op.a.dtype], b_kind=KINDS[op.b.dtype]
-        )
-        struct.shift = _address(op.shift)
+            return cls(front=_float32(op.into), scale=_float32(op.behind))
+        a, b = (_narrow(_tiled(each.float()), float16) for each in (op.a, op.b.T))
         if isinstance(op, LowRank):
-            struct.scale = _address(op.scale)
-        else:
-            struct.bias, struct.activation = op.bias.data_ptr(), ACTIVATIONS[op.activation]
-            struct.reads_output = op.reads_output
+            return cls(a, b, scale=_float32(op.scale), shift=_float32(op.shift), rank=len(op.a))
+        activation = ACTIVATIONS[op.activation]
+        bias, shift = _float32(op.bias), _float32(op.shift)
+        return cls(a, b, bias, None, shift, None, len(op.a), activation, op.reads_output)
+
+    def named(self) -> dict[str, Tensor]:
+        """Its tensors, in the order they are read."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def tensors(self) -> Iterable[Tensor]:
+        return self.named().values()
+
+    def struct(self) -> UpdateStruct:
+        struct = UpdateStruct(rank=self.rank, activation=self.activation, reads_output=self.reads_output)
+        for name, tensor in self.named().items():
+            setattr(struct, name, tensor.data_ptr())
+        if self.a is not None and self.b is not None:
+            struct.a_kind, struct.b_kind = KINDS[self.a.dtype], KINDS[self.b.dtype]
         return struct
 
 
@@ -72,15 +105,15 @@ class Updates(NamedTuple):
 
     structs: ctypes.Array[UpdateStruct]
     """All zeros where it has none."""
-    kept: tuple[KernelOp, ...]
+    kept: tuple[Update, ...]
     """What the addresses in them point to."""
 
     @classmethod
-    def of(cls, updates: Mapping[int, KernelOp], modules: int) -> Self:
-        """`updates`, each made by `as_rows`, of an adapter on a base of so many modules."""
+    def of(cls, updates: Mapping[int, Update], modules: int) -> Self:
+        """`updates` of an adapter on a base of so many modules."""
         structs = (UpdateStruct * modules)()
-        for index, op in updates.items():
-            structs[index] = UpdateStruct.of(op)
+        for index, update in updates.items():
+            structs[index] = update.struct()
         return cls(structs, tuple(updates.values()))
 
 
@@ -119,40 +152,21 @@ class Places(NamedTuple):
         return len(self.kept)
 
 
-def as_rows(op: KernelOp, *, float16: bool) -> KernelOp:
-    """The same op laid out as the kernels read it: fp32, B's columns one behind the other.
-
-    A and B whose every value is one of 16 bits are kept so: to the bit the same op in half the memory. `float16` says
-    whether the kernels read float16 too.
-    """
-
-    def laid_out(name: str, tensor: Tensor) -> Tensor:
-        exact = tensor.float().contiguous()
-        return _narrow(exact, float16) if name in ("a", "b") else exact
-
-    return _with(op, {name: laid_out(name, tensor) for name, tensor in _stored(op).items()})
-
-
-def in_one_piece(ops: Mapping[str, KernelOp]) -> dict[str, KernelOp]:
-    """The same ops, each made by `as_rows`, their tensors in one piece of memory in the order they are read."""
-    names = [(key, name) for key, op in ops.items() for name in _stored(op)]
-    moved = packed([tensor for op in ops.values() for tensor in _stored(op).values()])
-    parts: dict[str, dict[str, Tensor]] = {key: {} for key in ops}
+def in_one_piece(updates: Mapping[str, Update]) -> dict[str, Update]:
+    """The same updates, their tensors in one piece of memory in the order they are read."""
+    names = [(key, name) for key, update in updates.items() for name in update.named()]
+    moved = packed([tensor for update in updates.values() for tensor in update.tensors()])
+    parts: dict[str, dict[str, Any]] = {key: {} for key in updates}
     for (key, name), tensor in zip(names, moved, strict=True):
         parts[key][name] = tensor
-    return {key: _with(op, parts[key]) for key, op in ops.items()}
+    return {key: replace(update, **parts[key]) for key, update in updates.items()}
 
 
-def _stored(op: KernelOp) -> dict[str, Tensor]:
-    """Its tensors as they lie in memory: B's columns are rows there."""
-    named = {name: value for name, value in vars(op).items() if isinstance(value, Tensor)}
-    return {name: tensor.T if name == "b" else tensor for name, tensor in named.items()}
-
-
-def _with(op: KernelOp, stored: Mapping[str, Tensor]) -> KernelOp:
-    """The op with other tensors, given as they lie in memory."""
-    fields: dict[str, Any] = {name: tensor.T if name == "b" else tensor for name, tensor in stored.items()}
-    return replace(op, **fields)
+def _tiled(tensor: Tensor) -> Tensor:
+    """[r, width] -> [width * r] in tiles of 16 columns, what is left behind them."""
+    whole = tensor.shape[1] // LANES * LANES
+    tiles = tensor[:, :whole].reshape(len(tensor), whole // LANES, LANES).transpose(0, 1)
+    return torch.cat([tiles.flatten(), tensor[:, whole:].flatten()])
 
 
 def _narrow(tensor: Tensor, float16: bool) -> Tensor:
@@ -166,5 +180,5 @@ def _narrow(tensor: Tensor, float16: bool) -> Tensor:
     return tensor
 
 
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+def _float32(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float().contiguous()

@@ -40,7 +40,10 @@ static void linear(struct team *team, const struct step *s, long in, float *x, c
         m[i].y = y[i];
         p[i] = (struct place){modules[i], in, m[i].out, x, y[i]};
     }
-    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m);
+    long out[3];
+    for (long i = 0; i < count; i++) out[i] = m[i].out;
+    struct stream ahead = {s->s + member(), s->s + s->segments, team->threads, modules[0], modules[count - 1], out, 0, 0};
+    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m, s->segments ? &ahead : NULL);
     if (s->segments) update_rows(team, count, p, s->segments, s->s);
 }
 

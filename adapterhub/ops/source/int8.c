@@ -32,7 +32,7 @@ INLINE void finish(__m512i acc, long row, long column, const struct quantized *q
 }
 
 INLINE void tile_rows(const int rows, long first, long groups, long tile, const struct quantized *q,
-                      const struct matrix *m) {
+                      const struct matrix *m, const char *ahead) {
     const uint8_t *w = m->weight + tile * groups * 4 * TILE;
     const int8_t *x = q->values + first * q->stride;
     __m512i left[MOST_ROWS], right[MOST_ROWS];
@@ -40,6 +40,7 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     for (int i = 0; i < rows; i++) left[i] = right[i] = _mm512_setzero_si512();
     for (long g = 0; g < groups; g++, w += 4 * TILE) {
         __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
+        __builtin_prefetch(ahead + 64 * g, 0, 2);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             int32_t four;
@@ -56,33 +57,44 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     }
 }
 
-static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m) {
+/* Rows of one tile, and as many lines of what is wanted next as the weight has. */
+#define PASS(rows) \
+    static void pass_##rows(long row, long groups, long tile, const struct quantized *q, const struct matrix *m, \
+                            struct stream *ahead) { \
+        if (ahead && ahead->at >= ahead->end) next_region(ahead); \
+        const char *at = ahead ? ahead->at : (const char *)(m->weight + tile * groups * 4 * TILE); \
+        tile_rows(rows, row, groups, tile, q, m, at); \
+        if (ahead) ahead->at += 64 * groups; \
+    }
+PASS(12) PASS(8) PASS(4) PASS(2) PASS(1)
+
+static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m,
+                     struct stream *ahead) {
     long row = 0;
-    for (; row + 12 <= rows; row += 12) tile_rows(12, row, groups, tile, q, m);
-    if (row + 8 <= rows) { tile_rows(8, row, groups, tile, q, m); row += 8; }
-    if (row + 4 <= rows) { tile_rows(4, row, groups, tile, q, m); row += 4; }
-    if (row + 2 <= rows) { tile_rows(2, row, groups, tile, q, m); row += 2; }
-    if (row < rows) tile_rows(1, row, groups, tile, q, m);
+    for (; row + 12 <= rows; row += 12) pass_12(row, groups, tile, q, m, ahead);
+    if (row + 8 <= rows) { pass_8(row, groups, tile, q, m, ahead); row += 8; }
+    if (row + 4 <= rows) { pass_4(row, groups, tile, q, m, ahead); row += 4; }
+    if (row + 2 <= rows) { pass_2(row, groups, tile, q, m, ahead); row += 2; }
+    if (row < rows) pass_1(row, groups, tile, q, m, ahead);
 }
 
-/* Several weights that share an input of `groups` times 4 values. */
+/* Several weights that share an input of `groups` times 4 values. `ahead` may be null. */
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
-                 const struct matrix *m) {
+                 const struct matrix *m, struct stream *ahead) {
     long tiles = 0;
     for (long i = 0; i < count; i++) tiles += (m[i].out + TILE - 1) / TILE;
-    long chunk = tiles / (8 * team->threads) + 1;
-    EACH(team, tile, tiles, chunk) {
+    EACH(team, tile, tiles, 1) {
         const struct matrix *own = m;
         long index = tile, own_tiles;
         while (index >= (own_tiles = (own->out + TILE - 1) / TILE)) index -= own_tiles, own++;
-        one_tile(rows, groups, index, q, own);
+        one_tile(rows, groups, index, q, own, ahead);
     }
     together(team);
 }
 
 EXPORT void adapterhub_int8_matmul(long rows, long groups, struct quantized q, long count, const struct matrix *m,
                                    int threads) {
-    TEAM(team, threads) int8_matmul(&team, rows, groups, &q, count, m);
+    TEAM(team, threads) int8_matmul(&team, rows, groups, &q, count, m, NULL);
 }
 
 #endif

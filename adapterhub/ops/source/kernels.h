@@ -23,7 +23,7 @@ enum activation { LINEAR, RELU, SILU, GELU, GELU_TANH };
 
 /* What an adapter does at one module. All but the kinds may be null or 0. */
 struct update {
-    const void *a, *b;          /* [rank, in], [rank, out] */
+    const void *a, *b;          /* in tiles, as updates.c has them */
     const float *bias;          /* [rank] */
     const float *scale, *shift; /* [out] */
     const float *front;         /* [in], of the module */
@@ -60,6 +60,17 @@ struct options {
     const float *sinks;   /* [heads] or null */
 };
 
+/* What a thread asks for ahead of its use: the tensors of updates at modules `first` to `last`, which one product is
+ * followed by. An adapter's lie one behind the other; the products have time to spare that memory has not.
+ */
+struct stream {
+    const struct segment *segment, *stop;
+    long step; /* segments from one to the thread's next */
+    long first, last;
+    const long *out; /* [last - first + 1] */
+    const char *at, *end;
+};
+
 /* rows.c */
 void quantize(struct team *team, long rows, long k, const float *x, struct quantized q);
 void add_norm(struct team *team, long rows, long d, const float *h, const float *delta, float *s, const float *weight,
@@ -68,10 +79,11 @@ void silu_gate(struct team *team, long rows, long d, const float *gate, const fl
 
 /* int8.c */
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
-                 const struct matrix *m);
+                 const struct matrix *m, struct stream *ahead);
 
 /* updates.c */
 void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s);
+void next_region(struct stream *stream);
 void scale_rows(struct team *team, struct place place, long segments, const struct segment *s);
 
 /* attention.c */

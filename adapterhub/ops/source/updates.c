@@ -3,9 +3,11 @@
  *     x[i] = front * x[i]                                              before the module
  *     y[i] = scale * y[i] + B f(A z[i] + bias) + shift                 behind it; z[i] is x[i], or y[i] itself
  *
- *     A [rank, in]   B transposed [rank, out]   front [in]   bias [rank]   scale, shift [out]
+ *     A [rank, in]   B [out, rank]   front [in]   bias [rank]   scale, shift [out]
  *
- * A and B may be in 16 bits: they are widened, and the sums are those of the same numbers in 32.
+ * A lies in tiles of 16 columns, [in / 16, rank, 16] and [rank, in % 16] behind them, B transposed the same way: both
+ * are read from one end to the other. They may be in 16 bits: they are widened, and the sums are those of the same
+ * numbers in 32.
  */
 #include "numbers.h"
 
@@ -13,25 +15,33 @@
 
 EXPORT long adapterhub_has_float16(void) { return HAS_FLOAT16; }
 
+/* What is read once and from one end to the other is asked for so many bytes ahead: past the end of A lies B. */
+#define AHEAD 4096
+
+INLINE void ask(const int kind, const void *p, long i) {
+    __builtin_prefetch((const char *)p + i * (kind == FLOAT32 ? 4 : 2) + AHEAD, 0, 1);
+}
+
 /* u[row, r] = A[r] . z[row] */
 INLINE void shrink(const int kind, const int rows, const int ranks, const struct update *w, long first, const float *z,
                    long in, float *u) {
     floats acc[ROWS][8];
-    long begin = first * in;
     for (int i = 0; i < rows; i++)
         for (int r = 0; r < ranks; r++) acc[i][r] = splat(0.0f);
-    long k = 0;
-    for (; k + LANES <= in; k += LANES)
+    long k = 0, at = first * LANES;
+    for (; k + LANES <= in; k += LANES, at += w->rank * LANES)
 #pragma GCC unroll 8
         for (int r = 0; r < ranks; r++) {
-            floats a = load_as(kind, w->a, begin + r * in + k);
+            floats a = load_as(kind, w->a, at + r * LANES);
+            if (kind == FLOAT32 || r % 2 == 0) ask(kind, w->a, at + r * LANES);
 #pragma GCC unroll 4
             for (int i = 0; i < rows; i++) acc[i][r] = fused(load(z + i * in + k), a, acc[i][r]);
         }
-    if (k < in)
+    long left = in - k;
+    if (left)
         for (int r = 0; r < ranks; r++) {
-            floats a = load_part_as(kind, w->a, begin + r * in + k, in - k);
-            for (int i = 0; i < rows; i++) acc[i][r] = fused(load_part(z + i * in + k, in - k), a, acc[i][r]);
+            floats a = load_part_as(kind, w->a, k * w->rank + (first + r) * left, left);
+            for (int i = 0; i < rows; i++) acc[i][r] = fused(load_part(z + i * in + k, left), a, acc[i][r]);
         }
     for (int i = 0; i < rows; i++)
         for (int r = 0; r < ranks; r++) u[i * w->rank + first + r] = sum(acc[i][r]);
@@ -41,7 +51,9 @@ INLINE void shrink_all(const int kind, const int rows, const int step, const str
                        float *u) {
     long r = 0;
     for (; r + step <= w->rank; r += step) shrink(kind, rows, step, w, r, z, in, u);
-    for (; r < w->rank; r++) shrink(kind, rows, 1, w, r, z, in, u);
+    if (step > 4 && r + 4 <= w->rank) { shrink(kind, rows, 4, w, r, z, in, u); r += 4; }
+    if (r + 2 <= w->rank) { shrink(kind, rows, 2, w, r, z, in, u); r += 2; }
+    if (r < w->rank) shrink(kind, rows, 1, w, r, z, in, u);
 }
 
 INLINE floats activated(const int activation, floats x) {
@@ -75,9 +87,9 @@ INLINE void expand(const int kind, const int rows, const struct update *w, const
                    long column, long n) {
     floats acc[ROWS];
     for (int i = 0; i < rows; i++) acc[i] = splat(0.0f);
-    for (long r = 0; r < w->rank; r++) {
-        long from = r * out + column;
-        floats b = n == LANES ? load_as(kind, w->b, from) : load_part_as(kind, w->b, from, n);
+    for (long r = 0, at = column * w->rank; r < w->rank; r++, at += n) {
+        floats b = n == LANES ? load_as(kind, w->b, at) : load_part_as(kind, w->b, at, n);
+        if (n == LANES && (kind == FLOAT32 || r % 2 == 0)) ask(kind, w->b, at);
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) acc[i] = fused(splat(u[i * w->rank + r]), b, acc[i]);
     }
@@ -129,24 +141,46 @@ static void update(const struct update *w, const struct place *p, long row, long
     EXPAND[w->b_kind][rows > 1](w, u, y, p->out);
 }
 
-INLINE long pieces(const struct segment *s) { return (s->stop - s->start + ROWS - 1) / ROWS; }
+/* Rows of one segment at one module. */
+struct task {
+    const struct update *w;
+    const struct place *p;
+    long row, stop;
+};
+
+/* What is to be done, in an order: `tasks` at each module. */
+struct work {
+    const struct place *places;
+    const struct segment *s;
+    const long *first; /* of a segment, among the tasks at one module */
+    long tasks;
+};
+
+static struct task task_of(const struct work *work, long index) {
+    const struct place *p = work->places + index / work->tasks;
+    long own = index % work->tasks, segment = 0;
+    while (own >= work->first[segment + 1]) segment++;
+    const struct segment *s = work->s + segment;
+    long row = s->start + (own - work->first[segment]) * ROWS;
+    return (struct task){s->updates + p->module, p, row, row + ROWS < s->stop ? row + ROWS : s->stop};
+}
 
 /* All segments at `count` modules, whose products are in their y already. */
 void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s) {
-    long first[segments + 1]; /* of a segment, among the tasks at one module */
+    long first[segments + 1];
     first[0] = 0;
-    for (long i = 0; i < segments; i++) first[i + 1] = first[i] + pieces(s + i);
-    long tasks = first[segments];
-    EACH(team, task, count * tasks, 1) {
-        const struct place *p = places + task / tasks;
-        long index = task % tasks, segment = 0;
-        while (index >= first[segment + 1]) segment++;
-        const struct update *w = s[segment].updates + p->module;
-        if (!w->rank && !w->scale && !w->shift) continue;
-        long row = s[segment].start + (index - first[segment]) * ROWS;
-        long stop = row + ROWS < s[segment].stop ? row + ROWS : s[segment].stop;
-        if (stop - row == ROWS) update(w, p, row, ROWS);
-        else for (; row < stop; row++) update(w, p, row, 1);
+    for (long i = 0; i < segments; i++) first[i + 1] = first[i] + (s[i].stop - s[i].start + ROWS - 1) / ROWS;
+    struct work work = {places, s, first, first[segments]};
+    long all = count * work.tasks, chunk = all < 8 * team->threads ? 1 : 4;
+    EACH(team, index, all, chunk) {
+        struct task t = task_of(&work, index);
+        if (index + 1 < all) { /* the next one's begin is under way meanwhile, if it is this thread's */
+            const char *next = task_of(&work, index + 1).w->a;
+            for (long i = 0; next && i < AHEAD; i += 64) __builtin_prefetch(next + i, 0, 1);
+        }
+        if (!t.w->rank && !t.w->scale && !t.w->shift) continue;
+        if (t.stop - t.row == ROWS) update(t.w, t.p, t.row, ROWS);
+        else for (; t.row < t.stop; t.row++) update(t.w, t.p, t.row, 1);
     }
     together(team);
 }
@@ -154,6 +188,23 @@ void update_rows(struct team *team, long count, const struct place *places, long
 EXPORT void adapterhub_updates(long count, const struct place *places, long segments, const struct segment *s,
                                int threads) {
     TEAM(team, threads) update_rows(&team, count, places, segments, s);
+}
+
+/* Goes on to the tensors of the thread's next segment; where there are none left, to nowhere. */
+void next_region(struct stream *stream) {
+    for (; stream->segment < stream->stop; stream->segment += stream->step) {
+        const struct update *w = stream->segment->updates;
+        long first = stream->first, last = stream->last;
+        while (first <= last && !w[first].rank) first++;
+        while (last > first && !w[last].rank) last--;
+        if (first > last) continue;
+        stream->at = w[first].a;
+        stream->end = (const char *)w[last].b + w[last].rank * stream->out[last - stream->first] * (w[last].b_kind ? 2 : 4);
+        stream->segment += stream->step;
+        return;
+    }
+    stream->at = NULL;
+    stream->end = (const char *)UINTPTR_MAX;
 }
 
 /* What the segments do in front of one module, in place. */
