@@ -3,8 +3,8 @@
 from adapterhub.client.aio_client import AioClient
 from adapterhub.client.answers import (
     AdapterState,
-    FinishReason,
     Choice,
+    FinishReason,
     Generation,
     Piece,
     RouteChoice,
