@@ -121,7 +121,7 @@ def test_rules_hold_in_the_engine_whoever_shares_the_steps(case: Case) -> None:
     assert (ended.token_ids, ended.finish_reason) == ((eos,), "stop")
     assert (len(late.token_ids), late.token_ids[-1], late.finish_reason) == (6, eos, "stop")
     assert (stopped.token_ids[-1], stopped.finish_reason) == (first, "stop")
-    assert stopped.text == case.base.tokenizer.decode(stopped.token_ids[:-1])
+    assert stopped.text == case.base.tokenizer.decode(list(stopped.token_ids[:-1]))
     assert first not in later.token_ids[:12]
     assert max(Counter(varied.token_ids).values()) < max(Counter(whole.token_ids).values())
 
@@ -131,7 +131,7 @@ def test_a_stop_string_within_the_first_tokens_is_text_like_any_other(case: Case
         whole = engine.generate([Request(PROMPT, sampling=options(40))])[0]
         stop = plain_letters(whole.text)
         decode = case.base.tokenizer.decode
-        least = next(count for count in range(40) if stop in decode(whole.token_ids[:count]))
+        least = next(count for count in range(40) if stop in decode(list(whole.token_ids[:count])))
         early, late = (
             engine.generate([Request(PROMPT, sampling=options(40, stop=(stop,), min_tokens=count))])[0]
             for count in (least - 1, least)

@@ -31,7 +31,9 @@ BAD_WORDS = frozenset({(7,), (8, 9), (3, 8, 10)})
 
 
 def rules_of(prompt: tuple[int, ...], generated: list[int], sampling: Sampling) -> Rules:
-    rules = Rules.of(Request(prompt, sampling=sampling), lambda words: BAD_WORDS if words else frozenset(), {EOS})
+    rules = Rules.of(
+        Request(prompt, sampling=sampling), lambda words: BAD_WORDS if words else frozenset(), frozenset({EOS})
+    )
     assert rules is not None
     for token in generated:
         rules.push(token)
@@ -44,7 +46,7 @@ def warped(logits: Tensor, options: dict[str, Any]) -> Tensor:
     for name, warper in (("min_p", MinPLogitsWarper), ("top_k", TopKLogitsWarper), ("top_p", TopPLogitsWarper)):
         if name in options:
             warpers.append(warper(options[name]))
-    ids = torch.zeros(1, 1, dtype=torch.long)
+    ids: Any = torch.zeros(1, 1, dtype=torch.long)
     return torch.softmax(warpers(ids, logits.unsqueeze(0)), dim=-1)[0]
 
 
@@ -82,15 +84,17 @@ def test_rules_are_those_of_transformers_to_the_bit() -> None:
     bias = {4: -100.0, 9: 2.5, 60: 1.25}
     sampling = Sampling(repetition_penalty=1.3, logit_bias=bias, min_tokens=4, bad_words=("some",))
     logits = torch.randn(1, 100, generator=torch.Generator().manual_seed(1)) * 4
+    biases: Any = {(token,): value for token, value in bias.items()}
+    ids: Any = torch.tensor([[*prompt, *generated]])
     truth = LogitsProcessorList(
         [
-            SequenceBiasLogitsProcessor({(token,): value for token, value in bias.items()}),
+            SequenceBiasLogitsProcessor(biases),
             NoBadWordsLogitsProcessor([list(word) for word in sorted(BAD_WORDS)]),
             MinNewTokensLengthLogitsProcessor(len(prompt), 4, EOS, device="cpu"),
             RepetitionPenaltyLogitsProcessor(1.3),
         ]
     )
-    expected = truth(torch.tensor([[*prompt, *generated]]), logits.clone())
+    expected = truth(ids, logits.clone())
     adjust(logits, [rules_of(prompt, generated, sampling)], {})
     assert torch.equal(logits, expected)
     assert {9, 10, 7, EOS} == set(torch.nonzero(logits[0] == -torch.inf).flatten().tolist())
