@@ -43,6 +43,12 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         assert (whole["text"], whole["usage"]["generated_tokens"]) == (expected, 12)
         stopped = run(*words, "--stop", expected[5:7], "hello")
         assert stopped.stdout == expected[: expected.index(expected[5:7])] + "\n"
+        biased = ("--logit-bias", "39", "100", "--logit-bias", "40", "99", "--bad-word", "F")
+        several = run(*words, *biased, "--n", "2", "--min-tokens", "3", "hello")
+        assert several.stdout == "".join(f"--- {number}\n{'G' * 12}\n" for number in (1, 2)), several.stderr
+        told = json.loads(run(*words, "--json", "--n", "2", "--prompt-logprobs", "1", "hello").stdout)
+        assert [choice["text"] for choice in told["choices"]] == [expected] * 2
+        assert len(told["prompt_logprobs"]) == told["usage"]["prompt_tokens"] - 1
         wrong = run(*words, "--temperature", "11", "hello")
         assert (wrong.returncode, wrong.stdout) == (2, "")
         assert "temperature" in wrong.stderr

@@ -11,7 +11,7 @@ from adapterhub.cli.output import echo_json, printable
 from adapterhub.cli.server import Server, server_options
 
 if TYPE_CHECKING:
-    from adapterhub.client import FormatKind
+    from adapterhub.client import FormatKind, Generation
 
 EXAMPLE = """\
 adapterhub generate --adapter team/orders "2 pizzas and a coke"
@@ -30,9 +30,21 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 @click.option("--temperature", type=float, help="0 takes the likeliest token.")
 @click.option("--top-k", type=int, help="Choose among the k likeliest; 0 means all.")
 @click.option("--top-p", type=float, help="Choose among the likeliest whose probabilities reach p.")
+@click.option("--min-p", type=float, help="Choose among tokens at least this much as likely as the likeliest.")
+@click.option("--repetition-penalty", type=float, help="Above 1, tokens of the prompt and the text are less likely.")
+@click.option("--presence-penalty", type=float, help="Taken from the logits of tokens that were generated.")
+@click.option("--frequency-penalty", type=float, help="Taken from a token's logit as often as it was generated.")
+@click.option("--logit-bias", type=(int, float), multiple=True, metavar="ID BIAS", help="Add to a token's logit.")
+@click.option("--min-tokens", type=int, help="End no sooner.")
+@click.option("--bad-word", "bad_words", multiple=True, metavar="TEXT", help="Never generate it; may be repeated.")
 @click.option("--seed", type=int, help="The same request with the same seed draws the same tokens.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
+@click.option("--stop-token", "stop_token_ids", type=int, multiple=True, metavar="ID", help="End at this token, too.")
 @click.option("--ignore-eos", is_flag=True, default=None, help="Go on past the end-of-sequence token.")
+@click.option("--logprobs", type=int, metavar="N", help="With --json: tokens' log-probabilities, and the N likeliest.")
+@click.option("--prompt-logprobs", type=int, metavar="N", help="With --json: the same of the prompt.")
+@click.option("--n", "n", type=int, help="So many answers, each by a seed of its own, once all have ended.")
+@click.option("--best-of", type=int, help="The likeliest of so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, once it has ended.")
 def command(
     prompt: str,
@@ -43,6 +55,9 @@ def command(
     kind: FormatKind | None,
     system_prompt: str | None,
     as_json: bool,
+    n: int | None,
+    best_of: int | None,
+    logit_bias: tuple[tuple[int, float], ...],
     **sampling: Any,
 ) -> None:
     """Generate from PROMPT, as text comes.
@@ -57,17 +72,28 @@ def command(
         "route_key": route_key,
         "kind": kind,
         "system_prompt": system_prompt,
+        **({"logit_bias": dict(logit_bias)} if logit_bias else {}),
         **given,
     }
     with server.client() as client:
-        if as_json:
-            answer = client.generate(text, **asked)
-            told = {name: getattr(answer, name)._asdict() for name in ("usage", "route", "timings")}
-            echo_json(answer._asdict() | told)
+        if as_json or n is not None or best_of is not None:
+            answer = client.generate(text, n=n, best_of=best_of, **asked)
+            _show(answer, as_json=as_json)
             return
         for piece in client.generate_stream(text, **asked):
             click.echo(_shown(piece.text), nl=False)
     click.echo()
+
+
+def _show(answer: Generation, *, as_json: bool) -> None:
+    if as_json:
+        told = {name: getattr(answer, name)._asdict() for name in ("usage", "route", "timings")}
+        echo_json(answer._asdict() | told | {"choices": [choice._asdict() for choice in answer.choices]})
+        return
+    for number, choice in enumerate(answer.choices, 1):
+        click.echo(f"--- {number}\n{_shown(choice.text)}")
+    if not answer.choices:
+        click.echo(_shown(answer.text))
 
 
 def _shown(text: str) -> str:

@@ -3,6 +3,7 @@
 from adapterhub.client.aio_client import AioClient
 from adapterhub.client.answers import (
     AdapterState,
+    Choice,
     FinishReason,
     Generation,
     Piece,
@@ -25,6 +26,7 @@ __all__ = [
     "DEFAULT_ADDRESS",
     "AdapterState",
     "AioClient",
+    "Choice",
     "Client",
     "FinishReason",
     "FormatKind",

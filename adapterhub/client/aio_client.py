@@ -54,11 +54,13 @@ class AioClient:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
+        best_of: int | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
         """As `Client.generate`."""
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n, best_of)
         return await self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -70,14 +72,15 @@ class AioClient:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> AsyncGenerator[Piece]:
-        """As `generate`, in pieces as they become ready. It begins with the first piece asked for.
+        """As `generate`, in pieces as they become ready, all answers' mixed. It begins with the first piece asked for.
 
         Closing the iterator ends the generation; whoever leaves it early closes it (`contextlib.aclosing`).
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n)
         return self._stream(self._calls.generate_stream(request), timeout)
 
     async def tokenize(

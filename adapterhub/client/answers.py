@@ -80,6 +80,25 @@ class Timings(NamedTuple):
         return cls(*(span.ToNanoseconds() / 1e9 for span in spans))
 
 
+class Choice(NamedTuple):
+    """One answer of several."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprobs, ...]
+    """One for each token, when asked for."""
+
+    @classmethod
+    def of(cls, message: inference_pb2.Choice) -> Self:
+        return cls(
+            message.text,
+            tuple(message.token_ids),
+            _FINISH_REASONS[message.finish_reason],
+            tuple(map(TokenLogprobs.of, message.logprobs)),
+        )
+
+
 class Generation(NamedTuple):
     """A whole generation."""
 
@@ -93,6 +112,10 @@ class Generation(NamedTuple):
     """One for each token, when asked for."""
     route: RouteChoice
     timings: Timings
+    choices: tuple[Choice, ...] = ()
+    """Every answer where more than one was asked for, the first being the one above."""
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token of the prompt but the first, when asked for."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateResponse) -> Self:
@@ -106,11 +129,16 @@ class Generation(NamedTuple):
             tuple(map(TokenLogprobs.of, message.logprobs)),
             RouteChoice.of(message.route),
             Timings.of(message.timings),
+            tuple(map(Choice.of, message.choices)),
+            tuple(map(TokenLogprobs.of, message.prompt_logprobs)),
         )
 
 
 class Piece(NamedTuple):
-    """A piece of a generation: the first names adapter and route, the last has the reason, usage and timings."""
+    """A piece of a generation: the first names adapter and route, the last has the reason, usage and timings.
+
+    Of several answers each has a last piece with its reason; usage and timings are in the last of all.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -122,6 +150,10 @@ class Piece(NamedTuple):
     """One for each token, when asked for."""
     route: RouteChoice | None
     timings: Timings | None
+    choice: int = 0
+    """Which answer it belongs to, from 0."""
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token of the prompt but the first, when asked for, in the first piece."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateStreamResponse) -> Self:
@@ -135,6 +167,8 @@ class Piece(NamedTuple):
             tuple(map(TokenLogprobs.of, message.logprobs)),
             RouteChoice.of(message.route) if message.HasField("route") else None,
             Timings.of(message.timings) if message.HasField("timings") else None,
+            message.choice,
+            tuple(map(TokenLogprobs.of, message.prompt_logprobs)),
         )
 
 

@@ -55,6 +55,8 @@ class Client:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
+        best_of: int | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
@@ -62,9 +64,10 @@ class Client:
 
         `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
         the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
-        unless `kind` or `system_prompt` (a chat's) is given.
+        unless `kind` or `system_prompt` (a chat's) is given. `n` answers are given, the likeliest of `best_of` where
+        that is more.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n, best_of)
         return self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -76,14 +79,15 @@ class Client:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, None]:
-        """As `generate`, in pieces as they become ready. It begins with the first piece asked for.
+        """As `generate`, in pieces as they become ready, all answers' mixed. It begins with the first piece asked for.
 
         Closing the iterator ends the generation.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n)
         return self._stream(self._calls.generate_stream(request), timeout)
 
     def tokenize(

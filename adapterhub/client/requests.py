@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypedDict
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
@@ -45,6 +47,15 @@ class SamplingOptions(TypedDict, total=False):
     ignore_eos: bool
     stop: Sequence[str]
     logprobs: int
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: Mapping[int, float]
+    min_tokens: int
+    bad_words: Sequence[str]
+    stop_token_ids: Sequence[int]
+    prompt_logprobs: int
 
 
 def generate_request(
@@ -55,10 +66,16 @@ def generate_request(
     kind: FormatKind | None,
     system_prompt: str | None,
     sampling: SamplingOptions,
+    n: int | None = None,
+    best_of: int | None = None,
 ) -> inference_pb2.GenerateRequest:
     """Raises InvalidInputError for a value that cannot be sent at all; the server checks the others."""
     request = inference_pb2.GenerateRequest(sampling=_sampling(sampling))
     _fill(request, prompt, adapter, kind, system_prompt)
+    for name, count in (("n", n), ("best_of", best_of)):
+        if count is not None:
+            with _naming(name):
+                setattr(request, name, count)
     for field, value in (("task", task), ("route_key", route_key)):
         with _naming(field):
             setattr(request, field, value)
@@ -102,21 +119,28 @@ def _fill(
 
 def _sampling(options: SamplingOptions) -> inference_pb2.Sampling:
     message = inference_pb2.Sampling()
+    fields = message.DESCRIPTOR.fields_by_name
     for name, value in options.items():
-        if isinstance(value, int) and value < 0:
-            raise InvalidInputError(f"sampling.{name}: {value} (accepted: 0 or more)", field=f"sampling.{name}")
         with _naming(f"sampling.{name}"):
-            if name == "stop":
-                message.stop.extend(_strings(value))
+            field = fields[name]
+            if field.cpp_type == field.CPPTYPE_MESSAGE:
+                getattr(message, name).update(value)
+            elif field.is_repeated:
+                getattr(message, name).extend(_items(value))
             else:
+                if field.cpp_type in _COUNTS and isinstance(value, int) and value < 0:
+                    raise ValueError(f"{value} (accepted: 0 or more)")
                 setattr(message, name, value)
     return message
 
 
-def _strings(value: object) -> list[str]:
+_COUNTS = (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64)
+
+
+def _items(value: object) -> list[object]:
     """One string is no list of its letters."""
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{value!r} is not a list of strings")
+        raise TypeError(f"{value!r} is not a list")
     return list(value)
 
 

@@ -7,6 +7,7 @@ keeps the adapter it started with. Other threads only send commands and receive 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.engine.adapter_pool import AdapterPool
+from adapterhub.engine.bad_words import bad_word_ids
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
@@ -25,6 +27,7 @@ from adapterhub.engine.limits import Limits
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
+from adapterhub.engine.rules import Rules
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.seats import Seats
@@ -101,11 +104,14 @@ class Engine:
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)
         self.methods = tuple(sorted(chosen.by_name))
         """Names of the methods whose adapters are served."""
+        self._eos = _eos_ids(base)
+        # several answers to one request have the same
+        self._bad_word_ids = functools.lru_cache(16)(functools.partial(bad_word_ids, base.tokenizer))
         self._loop = Loop(
             self._runner,
             scheduler,
             pool,
-            eos=_eos_ids(base),
+            eos=self._eos,
             on_end=self._leave,
             observe=observe,
             tally=self.tally,
@@ -238,8 +244,12 @@ class Engine:
         sequence = Sequence(
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
         )
-        if request.sampling.stop:
-            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop)
+        sampling = request.sampling
+        if sampling.cuts_text:
+            sequence.stop = StopStrings(
+                self.base.tokenizer, sampling.stop, sampling.stop_token_ids, sampling.min_tokens
+            )
+        sequence.rules = Rules.of(request, self._bad_word_ids, self._eos)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:
@@ -305,6 +315,11 @@ class Engine:
             raise InvalidInputError("prompt: empty; need at least one token", field="prompt")
         if any(not 0 <= token < vocab for token in ids):
             raise InvalidInputError(f"prompt: token ids must be from 0 to {vocab - 1}", field="prompt")
+        for name in ("logit_bias", "stop_token_ids"):
+            if wrong := [token for token in getattr(request.sampling, name) if token >= vocab]:
+                raise InvalidInputError(
+                    f"{name}: no token has id {wrong[0]}; need ids from 0 to {vocab - 1}", field=name
+                )
         self._check_length(request, virtual_tokens=0)
 
     def _check_length(self, request: Request, virtual_tokens: int) -> None:

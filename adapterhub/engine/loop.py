@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
-from adapterhub.engine.logprobs import logprobs
+from adapterhub.engine.logprobs import logprobs, prompt_logprobs
 from adapterhub.engine.request import Event, FinishReason, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
@@ -94,6 +94,7 @@ class Loop:
             return
         logits, routing = self._runner.run(chunks)
         self._count(chunks, routing)
+        logits = self._tell_of_prompts(chunks, logits, routing)
         sampling = [chunk.sequence for chunk in chunks if chunk.samples]
         self._scheduler.computed([chunk for chunk in chunks if chunk.sequence.slot not in routing.failed])
         self._extend(sampling, logits, routing)
@@ -120,6 +121,19 @@ class Loop:
         held |= {sequence.id for sequence in self._sequences.values() if self._is_loading(sequence)}
         assert held == set(self._sequences), "a request was lost"
 
+    def _tell_of_prompts(self, chunks: list[Chunk], logits: Tensor, routing: Routing) -> Tensor:
+        """Keep what is asked of prompts' tokens. Returns the logits of the rows that sample."""
+        if len(logits) == sum(chunk.samples for chunk in chunks):
+            return logits
+        sampled, row = [], 0
+        for chunk in chunks:
+            told = chunk.num_told
+            if told and chunk.sequence.slot not in routing.failed:
+                chunk.sequence.prompt_logprobs += prompt_logprobs(logits[row : row + told], chunk)
+            sampled += [row + told] * chunk.samples
+            row += told + chunk.samples
+        return logits[sampled]
+
     def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
         """Give each sampled row its next token."""
         if not sequences:
@@ -128,7 +142,8 @@ class Loop:
             for sequence, row in zip(sequences, logits, strict=True):
                 self._observe(sequence, row)
         options = [sequence.request.sampling for sequence in sequences]
-        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences])
+        rules = [sequence.rules for sequence in sequences]
+        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences], rules)
         likelihoods = logprobs(logits, tokens, options)
         for sequence, token, likelihood in zip(sequences, tokens, likelihoods, strict=True):
             if sequence.slot not in routing.failed:
@@ -136,14 +151,19 @@ class Loop:
 
     def _append(self, sequence: Sequence, token: int, likelihood: tuple[TokenLogprobs, ...]) -> None:
         sequence.token_ids.append(token)
+        if sequence.rules:
+            sequence.rules.push(token)
+        prompt: tuple[TokenLogprobs, ...] = ()
+        if sequence.prompt_logprobs:
+            prompt, sequence.prompt_logprobs = tuple(sequence.prompt_logprobs), []
         text = sequence.stop.push(token) if sequence.stop else None
         reason = self._reason_to_end(sequence, token)
         if reason is None:
-            self._emit(sequence, Event((token,), text=text, logprobs=likelihood))
+            self._emit(sequence, Event((token,), text=text, logprobs=likelihood, prompt_logprobs=prompt))
             return
         if sequence.stop:
             text = f"{text}{sequence.stop.flush()}"
-        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood))
+        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood, prompt_logprobs=prompt))
 
     def _reason_to_end(self, sequence: Sequence, token: int) -> FinishReason | None:
         sampling = sequence.request.sampling

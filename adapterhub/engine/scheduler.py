@@ -84,7 +84,7 @@ class Scheduler:
         while (sequence := self.queue.next()) is not None:
             if len(self.running) >= self._max_sequences and not self._free_a_seat(sequence):
                 return
-            shared = self._pool.find(sequence.keys.extend(sequence.position_ids(sequence.length - 1)))
+            shared = self._shared(sequence)
             room = self._pool.available - self._pool.num_kept(shared)
             if blocks_for(sequence.length) - len(shared) > room:
                 return
@@ -95,7 +95,7 @@ class Scheduler:
         table.share(shared)
         sequence.table = table
         sequence.computed = table.capacity
-        if not sequence.preempted:  # what it computed itself and finds again is no hit
+        if not (sequence.preempted or sequence.num_untold):  # what it computed itself and finds again is no hit
             self.looked_up_tokens += sequence.length
             self.reused_tokens += table.capacity
         virtual = sequence.virtual_tokens
@@ -107,6 +107,12 @@ class Scheduler:
             self._remember(sequence, len(shared))
         self.queue.start(sequence)
         self.running.append(sequence)
+
+    def _shared(self, sequence: Sequence) -> list[int]:
+        """Blocks that are there already; a sequence that is to tell of its prompt's rows computes them itself."""
+        if sequence.num_untold:
+            return []
+        return self._pool.find(sequence.keys.extend(sequence.position_ids(sequence.length - 1)))
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Give a running sequence places up to `tokens`, if need be at the cost of the youngest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from adapterhub.engine.block_table import BlockTable
 from adapterhub.engine.prefix_keys import PrefixKeys
-from adapterhub.engine.request import Event, Request
+from adapterhub.engine.request import Event, Request, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
+from adapterhub.engine.rules import Rules
 from adapterhub.engine.stop_strings import StopStrings
 
 
@@ -47,7 +48,11 @@ class Sequence:
     starts: int = 0
     """The first position whose row the adapter changes; filled with it."""
     stop: StopStrings | None = None
-    """Of a request that has stop strings."""
+    """Of a request that has stop strings or stop tokens."""
+    rules: Rules | None = None
+    """Of a request whose options change its logits."""
+    prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    """Where asked for: of the prompt's tokens behind the first, as far as computed, until the first token goes out."""
 
     @cached_property
     def keys(self) -> PrefixKeys:
@@ -83,6 +88,13 @@ class Sequence:
         return len(self.token_ids) - len(self.request.prompt_ids)
 
     @property
+    def num_untold(self) -> int:
+        """Tokens of the prompt whose log-probabilities are asked for and not computed yet."""
+        if self.request.sampling.prompt_logprobs is None or self.num_generated:
+            return 0
+        return len(self.request.prompt_ids) - 1 - len(self.prompt_logprobs)
+
+    @property
     def phase(self) -> Literal["prefill", "decode"]:
         return "decode" if self.computed == self.length - 1 and self.num_generated else "prefill"
 
@@ -107,7 +119,16 @@ class Chunk(NamedTuple):
     @property
     def num_heads(self) -> int:
         """Of its last rows, how many reach the head."""
-        return int(self.samples)
+        return self.num_told + self.samples
+
+    @property
+    def num_told(self) -> int:
+        """Of those rows, how many come before the one that samples and tell how likely a token of the prompt was."""
+        untold = self.sequence.num_untold
+        if not untold:
+            return 0
+        last = self.sequence.length - 1  # a row tells of the token behind it
+        return max(0, min(self.stop, last) - max(self.start, last - untold))
 
     def input_ids(self) -> list[int]:
         """Token ids of the positions; 0 stands where a virtual token is."""

@@ -18,6 +18,8 @@ class Piece(NamedTuple):
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...]
     finish_reason: FinishReason | None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """In the first piece, where asked for."""
 
 
 class Generation:
@@ -73,12 +75,13 @@ class Generation:
             raise EngineStoppedError("the server is stopping")
         token_ids = tuple(token for event in events for token in event.token_ids)
         logprobs = tuple(each for event in events for each in event.logprobs)
+        prompt = tuple(each for event in events for each in event.prompt_logprobs)
         reason = self._last.finish_reason if self._last is not None else None
-        return Piece(self._text(events, token_ids), token_ids, logprobs, reason)
+        return Piece(self._text(events, token_ids), token_ids, logprobs, reason, prompt)
 
     def _text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
-        """The engine's own where there are stop strings, which it cuts; else what the tokens decode to."""
-        if self._request.sampling.stop:
+        """The engine's own where it cuts the text; else what the tokens decode to."""
+        if self._request.sampling.cuts_text:
             return "".join(event.text or "" for event in events)
         text = self._detokenizer.push(token_ids)
         return text if self._last is None else text + self._detokenizer.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
@@ -38,10 +38,7 @@ class Requests:
 
     async def admit(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Admitted:
         """Raises InvalidInputError naming the field, AuthError, AdapterNotFoundError, ConflictError, IntegrityError."""
-        options = {
-            field.name: tuple(value) if field.is_repeated else value for field, value in message.sampling.ListFields()
-        }
-        sampling = Sampling.load(options, where="sampling")
+        sampling = _sampling(message.sampling)
         call = CALL.get()
         call.route = await self._router.choose(message, metadata)
         call.route, adapter = await self._adapter(call.route)
@@ -74,3 +71,12 @@ class Requests:
         adapter = await self._catalog.get(ref)
         call.found(adapter)
         return adapter
+
+
+def _sampling(message: inference_pb2.Sampling) -> Sampling:
+    """Raises ConfigError naming the field."""
+    options: dict[str, object] = {}
+    for field, value in message.ListFields():
+        plain = dict(value) if isinstance(value, Mapping) else tuple(value) if field.is_repeated else value
+        options[field.name] = plain
+    return Sampling.load(options, where="sampling")
