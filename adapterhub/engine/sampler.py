@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from adapterhub.engine.request import Sampling
 
 
-def sample(logits: Tensor, sampling: list[Sampling], token_index: list[int]) -> list[int]:
+def sample(
+    logits: Tensor, sampling: list[Sampling], token_index: list[int], allowed: Mapping[int, Tensor] | None = None
+) -> list[int]:
     """The next token of each row. `logits`: [rows, vocab] in fp32; `token_index`: how many it has generated.
+
+    A row in `allowed` chooses among these tokens alone, bool [vocab]; all else applies to what is left.
 
     Rows with a temperature use the Gumbel-max trick: argmax(logits / t - log(-log u)), where u is a
     function of the row's seed and token index alone, so neighbours and order cannot move a choice.
     """
     scores = logits
     noisy = [row for row, options in enumerate(sampling) if options.temperature > 0]
-    if noisy:
+    if noisy or allowed:
         scores = logits.clone()
+        for row, mask in (allowed or {}).items():
+            scores[row].masked_fill_(~mask.to(scores.device), float("-inf"))
         for row in noisy:
             options = sampling[row]
-            kept = _truncate(logits[row] / options.temperature, options)
+            kept = _truncate(scores[row] / options.temperature, options)
             scores[row] = kept + _gumbel(kept.shape[0], options.seed, token_index[row]).to(kept.device)
     return [int(token) for token in scores.argmax(dim=-1).tolist()]
 

@@ -15,6 +15,7 @@ from adapterhub.engine.prefix_keys import PrefixKeys
 from adapterhub.engine.request import Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.stop_strings import StopStrings
+from adapterhub.structure.matcher import Matcher
 
 
 class Client(NamedTuple):
@@ -48,12 +49,22 @@ class Sequence:
     """The first position whose row the adapter changes; filled with it."""
     stop: StopStrings | None = None
     """Of a request that has stop strings."""
+    matcher: Matcher | None = None
+    """Filled, before it is scheduled, when the request has a structure; goes on with the generated tokens."""
 
     @cached_property
     def keys(self) -> PrefixKeys:
         """Names of its blocks' content; first asked for when its adapter is there."""
         kv_digest = self.adapter.kv_digest if self.adapter else ""
         return PrefixKeys(self.runtime_digest, kv_digest, self.request.salt, starts=self.starts)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what it needs to be scheduled is not there: its compiled structure, its adapter."""
+        request = self.request
+        return (request.structure is not None and self.matcher is None) or (
+            bool(request.adapter) and self.adapter is None
+        )
 
     @property
     def client(self) -> Client:
