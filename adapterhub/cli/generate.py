@@ -11,7 +11,9 @@ from adapterhub.cli.output import echo_json, printable
 from adapterhub.cli.server import Server, server_options
 
 if TYPE_CHECKING:
-    from adapterhub.client import FormatKind
+    from typing import TextIO
+
+    from adapterhub.client import FormatKind, Structure
 
 EXAMPLE = """\
 adapterhub generate --adapter team/orders "2 pizzas and a coke"
@@ -33,6 +35,10 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 @click.option("--seed", type=int, help="The same request with the same seed draws the same tokens.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, default=None, help="Go on past the end-of-sequence token.")
+@click.option("--json-schema", type=click.File(encoding="utf-8"), help="The text will be JSON of this schema.")
+@click.option("--regex", metavar="TEXT", help="The text will be matched by this regular expression.")
+@click.option("--choice", multiple=True, metavar="TEXT", help="The text will be one of these; may be repeated.")
+@click.option("--grammar", type=click.File(encoding="utf-8"), help="The text will be of this Lark grammar.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, once it has ended.")
 def command(
     prompt: str,
@@ -42,6 +48,10 @@ def command(
     route_key: str,
     kind: FormatKind | None,
     system_prompt: str | None,
+    json_schema: TextIO | None,
+    regex: str | None,
+    choice: tuple[str, ...],
+    grammar: TextIO | None,
     as_json: bool,
     **sampling: Any,
 ) -> None:
@@ -57,6 +67,7 @@ def command(
         "route_key": route_key,
         "kind": kind,
         "system_prompt": system_prompt,
+        "structure": _structure(json_schema=_text(json_schema), regex=regex, choice=choice, grammar=_text(grammar)),
         **given,
     }
     with server.client() as client:
@@ -68,6 +79,18 @@ def command(
         for piece in client.generate_stream(text, **asked):
             click.echo(_shown(piece.text), nl=False)
     click.echo()
+
+
+def _structure(**given: Any) -> Structure | None:
+    """Of what was given."""
+    from adapterhub.client import Structure
+
+    options = {kind: value for kind, value in given.items() if value not in (None, ())}
+    return Structure(**options) if options else None
+
+
+def _text(file: TextIO | None) -> str | None:
+    return None if file is None else file.read()
 
 
 def _shown(text: str) -> str:

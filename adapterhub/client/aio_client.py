@@ -13,6 +13,7 @@ from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 T = TypeVar("T")
 
@@ -54,11 +55,12 @@ class AioClient:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
         """As `Client.generate`."""
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, structure)
         return await self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -70,6 +72,7 @@ class AioClient:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> AsyncGenerator[Piece]:
@@ -77,7 +80,7 @@ class AioClient:
 
         Closing the iterator ends the generation; whoever leaves it early closes it (`contextlib.aclosing`).
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, structure)
         return self._stream(self._calls.generate_stream(request), timeout)
 
     async def tokenize(

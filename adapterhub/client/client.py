@@ -13,6 +13,7 @@ from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class Client:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
@@ -62,9 +64,9 @@ class Client:
 
         `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
         the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
-        unless `kind` or `system_prompt` (a chat's) is given.
+        unless `kind` or `system_prompt` (a chat's) is given. The text will be what `structure` asks.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, structure)
         return self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -76,6 +78,7 @@ class Client:
         route_key: str = "",
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, None]:
@@ -83,7 +86,7 @@ class Client:
 
         Closing the iterator ends the generation.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, structure)
         return self._stream(self._calls.generate_stream(request), timeout)
 
     def tokenize(

@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import model_validator
 
 from adapterhub.config import Config
+from adapterhub.errors import InvalidInputError
 
-MAX_SCHEMA_BYTES = 1 << 16
-MAX_REGEX_BYTES = 1 << 14
+MAX_BYTES = {"json_schema": 1 << 16, "regex": 1 << 14, "choice": 1 << 16, "grammar": 1 << 16}
+"""In UTF-8; of a choice, of its texts together."""
 MAX_CHOICES = 1024
-MAX_CHOICE_BYTES = 1 << 16
-MAX_GRAMMAR_BYTES = 1 << 16
-
-
-def _at_most(limit: int) -> AfterValidator:
-    def check(value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        text = value if isinstance(value, str) else "".join(value or ())
-        if (size := len(text.encode(errors="surrogatepass"))) > limit:
-            raise ValueError(f"{size} bytes in UTF-8; at most {limit}")
-        return value
-
-    return AfterValidator(check)
 
 
 class Structure(Config):
-    """One of four: the others are not given. The limits are those of the service's fields."""
+    """One of four; the others are not given. Raises InvalidInputError over the limits of the service's fields."""
 
-    json_schema: Annotated[str | None, _at_most(MAX_SCHEMA_BYTES)] = None
+    json_schema: str | None = None
     """JSON of this JSON Schema, which is itself text."""
-    regex: Annotated[str | None, _at_most(MAX_REGEX_BYTES)] = None
+    regex: str | None = None
     """Text that this regular expression matches as a whole."""
-    choice: Annotated[
-        tuple[str, ...] | None, Field(min_length=1, max_length=MAX_CHOICES), _at_most(MAX_CHOICE_BYTES)
-    ] = None
+    choice: tuple[str, ...] | None = None
     """One of these texts."""
-    grammar: Annotated[str | None, _at_most(MAX_GRAMMAR_BYTES)] = None
+    grammar: str | None = None
     """Text of this context-free grammar, in Lark's notation."""
 
     @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+    def _check(self) -> Self:
+        given = [name for name in KINDS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"{' and '.join(given) or 'nothing'} given (accepted: one of {', '.join(KINDS)})")
+            kinds = ", ".join(KINDS)
+            raise InvalidInputError(
+                f"structure: {' and '.join(given) or 'nothing'} given (accepted: one of {kinds})", field="structure"
+            )
+        if self.choice is not None and not 0 < len(self.choice) <= MAX_CHOICES:
+            raise InvalidInputError(
+                f"{self.field}: {len(self.choice)} texts (accepted: 1 to {MAX_CHOICES})", field=self.field
+            )
+        text = getattr(self, self.kind) if self.choice is None else "".join(self.choice)
+        if (size := len(text.encode(errors="surrogatepass"))) > MAX_BYTES[self.kind]:
+            raise InvalidInputError(
+                f"{self.field}: {size} bytes in UTF-8; at most {MAX_BYTES[self.kind]}", field=self.field
+            )
         return self
 
     @property
@@ -57,4 +56,4 @@ class Structure(Config):
         return f"structure.{self.kind}"
 
 
-KINDS = tuple(Structure.model_fields)
+KINDS = tuple(MAX_BYTES)

@@ -18,7 +18,7 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 STACK_BYTES = 1 << 20
-STEPS = 64
+STEPS = 128
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapterhub.errors import UnavailableError
 
@@ -22,8 +22,9 @@ START_SECONDS = 60.0
 MASK_SECONDS = 0.1
 """Of the processor for one token of a trial; usual is a ten-thousandth of a second."""
 MEMORY_BYTES = 2 << 30
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "step_lexer_fuel": 100_000,
+    "max_items_in_row": 1000,
     "max_lexer_states": 50_000,
     "verbose_errors": False,
 }
