@@ -24,7 +24,6 @@ MASK_SECONDS = 0.1
 MEMORY_BYTES = 2 << 30
 LIMITS: dict[str, Any] = {
     "step_lexer_fuel": 100_000,
-    "max_items_in_row": 1000,
     "max_lexer_states": 50_000,
     "verbose_errors": False,
 }
