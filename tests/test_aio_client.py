@@ -14,7 +14,7 @@ from serving import LONG, Serving, serving
 
 import adapterhub
 from adapterhub.base import BaseModel
-from adapterhub.client import AioClient, Client, Route, RouteTarget, Turn
+from adapterhub.client import AioClient, Client, Route, RouteTarget, Structure, Turn
 from adapterhub.errors import AdapterNotFoundError, InvalidInputError, UnavailableError
 
 PROMPT = "naïve café, 東京"
