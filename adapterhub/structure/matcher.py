@@ -43,7 +43,8 @@ class Matcher:
         complex to go on with.
         """
         start = time.thread_time()
-        goes_on = self._matcher.consume_token(token)
+        # A mask that could not be computed is one of the end of sequence alone, which is then no end of the text.
+        goes_on = not self._matcher.is_error() and self._matcher.consume_token(token)
         self._spent += time.thread_time() - start
         self._tokens += 1
         if self._spent > ALLOWANCE_SECONDS + TOKEN_SECONDS * self._tokens:
