@@ -20,8 +20,8 @@ from adapterhub.errors import InvalidInputError
 HARD = {
     "allOf": "required",
     "beyond": "",
-    "minProperties, maxProperties": "Properties",
-    "minimum, maximum": "imum",
+    "minProperties, maxProperties": "Unsatisfiable",
+    "minimum, maximum": "Unsatisfiable",
     "oneOf": "oneOf",
     "prefixItems": "required item",
 }
