@@ -55,9 +55,9 @@ def test_every_text_that_ended_is_of_its_schema(tiny_base: Path, count: Callable
             )
             ended[family] += 1
         engine.check_integrity()
-    for family, error in refusals:
-        assert error.field == "structure.json_schema"
-        assert HARD.get(family, INEXACT) in str(error) or INEXACT in str(error), f"{family}: {error}"
+    for family, refusal in refusals:
+        assert refusal.field == "structure.json_schema"
+        assert HARD.get(family, INEXACT) in str(refusal) or INEXACT in str(refusal), f"{family}: {refusal}"
     refused = Counter(family for family, _ in refusals)
     cut = len(schemas) - ended.total() - refused.total()
     print(f"\nseeds 0 to {len(schemas) - 1}: {ended.total()} ended and are valid, {refused.total()} refused, {cut} cut")
