@@ -153,6 +153,16 @@ BAD = {
         "prompt_format",
         "token_ids",
     ),
+    "a structure of nothing": ({"structure": {}}, "structure", "json_schema, regex, choice, grammar"),
+    "no schema": ({"structure": {"json_schema": "{"}}, "structure.json_schema", "not JSON"),
+    "a regex too long": ({"structure": {"regex": "x" * 16385}}, "structure.regex", "16384"),
+    "no choice": ({"structure": {"choice": {}}}, "structure.choice", "1 to 1024"),
+    "no grammar": ({"structure": {"grammar": "start: b"}}, "structure.grammar", "unknown name"),
+    "a structure without an end": (
+        {"structure": {"regex": "a"}, "sampling": {"ignore_eos": True}},
+        "sampling.ignore_eos",
+        "beside a structure",
+    ),
     "no turns": ({"text": None, "chat": {"turns": []}}, "chat.turns", "1 to 1024"),
     "a turn of nobody": (
         {"text": None, "chat": {"turns": [{"content": "x"}]}},

@@ -11,7 +11,9 @@ from adapterhub.cli.output import echo_json, printable
 from adapterhub.cli.server import Server, server_options
 
 if TYPE_CHECKING:
-    from adapterhub.client import FormatKind, Generation
+    from typing import TextIO
+
+    from adapterhub.client import FormatKind, Generation, Structure
 
 EXAMPLE = """\
 adapterhub generate --adapter team/orders "2 pizzas and a coke"
@@ -45,6 +47,10 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 @click.option("--prompt-logprobs", type=int, metavar="N", help="With --json: the same of the prompt.")
 @click.option("--n", "n", type=int, help="So many answers, each by a seed of its own, once all have ended.")
 @click.option("--best-of", type=int, help="The likeliest of so many.")
+@click.option("--json-schema", type=click.File(encoding="utf-8"), help="The text will be JSON of this schema.")
+@click.option("--regex", metavar="TEXT", help="The text will be matched by this regular expression.")
+@click.option("--choice", multiple=True, metavar="TEXT", help="The text will be one of these; may be repeated.")
+@click.option("--grammar", type=click.File(encoding="utf-8"), help="The text will be of this Lark grammar.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, once it has ended.")
 def command(
     prompt: str,
@@ -54,6 +60,10 @@ def command(
     route_key: str,
     kind: FormatKind | None,
     system_prompt: str | None,
+    json_schema: TextIO | None,
+    regex: str | None,
+    choice: tuple[str, ...],
+    grammar: TextIO | None,
     as_json: bool,
     n: int | None,
     best_of: int | None,
@@ -73,6 +83,7 @@ def command(
         "kind": kind,
         "system_prompt": system_prompt,
         **({"logit_bias": dict(logit_bias)} if logit_bias else {}),
+        "structure": _structure(json_schema=_text(json_schema), regex=regex, choice=choice, grammar=_text(grammar)),
         **given,
     }
     with server.client() as client:
@@ -94,6 +105,18 @@ def _show(answer: Generation, *, as_json: bool) -> None:
         click.echo(f"--- {number}\n{_shown(choice.text)}")
     if not answer.choices:
         click.echo(_shown(answer.text))
+
+
+def _structure(**given: Any) -> Structure | None:
+    """Of what was given."""
+    from adapterhub.client import Structure
+
+    options = {kind: value for kind, value in given.items() if value not in (None, ())}
+    return Structure(**options) if options else None
+
+
+def _text(file: TextIO | None) -> str | None:
+    return None if file is None else file.read()
 
 
 def _shown(text: str) -> str:

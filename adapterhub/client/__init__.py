@@ -21,6 +21,7 @@ from adapterhub.client.connection import Tls
 from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route, RouteRule, RouteTarget
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 __all__ = [
     "DEFAULT_ADDRESS",
@@ -42,6 +43,7 @@ __all__ = [
     "ServerInfo",
     "ServerLimits",
     "Stats",
+    "Structure",
     "Timings",
     "Tls",
     "TokenLogprobs",

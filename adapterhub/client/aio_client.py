@@ -13,6 +13,7 @@ from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 T = TypeVar("T")
 
@@ -56,11 +57,14 @@ class AioClient:
         system_prompt: str | None = None,
         n: int | None = None,
         best_of: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
         """As `Client.generate`."""
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n, best_of)
+        request = generate_request(
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, best_of=best_of, structure=structure
+        )
         return await self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -73,6 +77,7 @@ class AioClient:
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         n: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> AsyncGenerator[Piece]:
@@ -80,7 +85,9 @@ class AioClient:
 
         Closing the iterator ends the generation; whoever leaves it early closes it (`contextlib.aclosing`).
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n)
+        request = generate_request(
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure
+        )
         return self._stream(self._calls.generate_stream(request), timeout)
 
     async def tokenize(

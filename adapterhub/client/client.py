@@ -13,6 +13,7 @@ from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Client:
         system_prompt: str | None = None,
         n: int | None = None,
         best_of: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
@@ -65,9 +67,11 @@ class Client:
         `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
         the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
         unless `kind` or `system_prompt` (a chat's) is given. `n` answers are given, the likeliest of `best_of` where
-        that is more.
+        that is more. The text will be what `structure` asks.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n, best_of)
+        request = generate_request(
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, best_of=best_of, structure=structure
+        )
         return self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -80,6 +84,7 @@ class Client:
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         n: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, None]:
@@ -87,7 +92,9 @@ class Client:
 
         Closing the iterator ends the generation.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, n)
+        request = generate_request(
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure
+        )
         return self._stream(self._calls.generate_stream(request), timeout)
 
     def tokenize(

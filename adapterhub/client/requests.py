@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
+from adapterhub.structure import Structure
 
 FormatKind = Literal["raw", "chat"]
 
@@ -66,8 +67,10 @@ def generate_request(
     kind: FormatKind | None,
     system_prompt: str | None,
     sampling: SamplingOptions,
+    *,
     n: int | None = None,
     best_of: int | None = None,
+    structure: Structure | None = None,
 ) -> inference_pb2.GenerateRequest:
     """Raises InvalidInputError for a value that cannot be sent at all; the server checks the others."""
     request = inference_pb2.GenerateRequest(sampling=_sampling(sampling))
@@ -79,6 +82,9 @@ def generate_request(
     for field, value in (("task", task), ("route_key", route_key)):
         with _naming(field):
             setattr(request, field, value)
+    if structure is not None:
+        with _naming(structure.field):
+            request.structure.CopyFrom(_structure(structure))
     return request
 
 
@@ -115,6 +121,12 @@ def _fill(
     if system_prompt is not None:
         with _naming("prompt_format.system_prompt"):
             request.prompt_format.system_prompt = system_prompt
+
+
+def _structure(structure: Structure) -> inference_pb2.Structure:
+    if structure.choice is not None:
+        return inference_pb2.Structure(choice=inference_pb2.Options(texts=structure.choice))
+    return inference_pb2.Structure(**{structure.kind: getattr(structure, structure.kind)})
 
 
 def _sampling(options: SamplingOptions) -> inference_pb2.Sampling:

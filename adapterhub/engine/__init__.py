@@ -4,6 +4,7 @@ from adapterhub.engine.engine import Engine
 from adapterhub.engine.limits import Limits
 from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, TokenLogprobs
 from adapterhub.engine.stats import AdapterStatus, EngineStats, Tier
+from adapterhub.structure import Structure
 
 __all__ = [
     "AdapterStatus",
@@ -15,6 +16,7 @@ __all__ = [
     "Limits",
     "Request",
     "Sampling",
+    "Structure",
     "Tier",
     "TokenLogprobs",
 ]

@@ -25,7 +25,7 @@ def adjust(scores: Tensor, rules: Sequence[Rules | None], allowed: Mapping[int, 
     Rules that together leave a row nothing are not held against what is allowed to it.
     """
     for row, mask in allowed.items():
-        scores[row].masked_fill_(~mask, float("-inf"))
+        scores[row].masked_fill_(~mask.to(scores.device), float("-inf"))
     before = {row: scores[row].clone() for row in allowed if rules[row]}
     _bias(scores, rules)
     _ban(scores, rules)

@@ -36,9 +36,12 @@ from adapterhub.engine.stats import AdapterStatus, EngineStats
 from adapterhub.engine.stop_strings import StopStrings
 from adapterhub.engine.supported import check_supported
 from adapterhub.engine.tally import Tally
+from adapterhub.engine.vocabulary import vocabulary_of
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
 from adapterhub.plugins import Methods, installed_methods, understand
+from adapterhub.structure import Structure, Structures
+from adapterhub.structure.matcher import Matcher
 
 IDLE_SECONDS = 1.0
 """Of idleness, after which every table is checked, once: nothing is delayed by it, and an engine that has
@@ -107,6 +110,7 @@ class Engine:
         self._eos = _eos_ids(base)
         # several answers to one request have the same
         self._bad_word_ids = functools.lru_cache(16)(functools.partial(bad_word_ids, base.tokenizer))
+        self._structures = Structures(lambda: vocabulary_of(base, self._eos))
         self._loop = Loop(
             self._runner,
             scheduler,
@@ -133,6 +137,7 @@ class Engine:
         with contextlib.suppress(EngineStoppedError):
             self._commands.send(self._stop)
         self._thread.join()
+        self._structures.close()
         self._pool.close()
         self._runner.close()
 
@@ -196,10 +201,18 @@ class Engine:
         """The known adapters."""
         return self._pool.statuses()
 
+    def prepare_structures(self) -> None:
+        """Build now what the first request with a structure would wait for. Blocks; any thread.
+
+        Raises UnsupportedBaseError when the base can hold no text to one, and UnavailableError.
+        """
+        self._structures.prepare()
+
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
         """Queue a request from any thread; `on_event` is called on the engine's thread. Returns its id.
 
-        A request whose adapter is known and not resident waits for it, and nobody else does.
+        A request whose adapter is known and not resident waits for it, and nobody else does; so does one
+        for its structure, which is compiled in the background: what is wrong with it is in the last event.
         Raises InvalidInputError naming the field, AdapterNotFoundError, QueueFullError or
         EngineStoppedError, all before anything is queued.
         """
@@ -255,7 +268,9 @@ class Engine:
         except EngineStoppedError:
             self._seats.give_back()
             raise
-        if request.adapter:
+        if request.structure:
+            self._hold(sequence, request.structure)
+        elif request.adapter:
             self._bring(sequence)
         return sequence.id
 
@@ -278,6 +293,24 @@ class Engine:
 
     def _stop(self) -> None:
         self._stopping = True
+
+    def _hold(self, sequence: Sequence, structure: Structure) -> None:
+        """Have a sequence's structure compiled, then the sequence begun, or its adapter brought."""
+
+        def send(command: Callable[[], object]) -> None:
+            with contextlib.suppress(EngineStoppedError):  # which has ended the sequence
+                self._commands.send(command)
+
+        def hold(matcher: Matcher) -> None:
+            if self._loop.hold_to(sequence, matcher) and sequence.request.adapter:
+                self._bring(sequence)
+
+        with contextlib.suppress(EngineStoppedError):
+            self._structures.compile(
+                structure,
+                done=lambda matcher: send(lambda: hold(matcher)),
+                failed=lambda error: send(lambda: self._loop.fail(sequence, error)),
+            )
 
     def _bring(self, sequence: Sequence) -> None:
         """Have a sequence's adapter made resident, and the sequence begun then."""
@@ -320,6 +353,10 @@ class Engine:
                 raise InvalidInputError(
                     f"{name}: no token has id {wrong[0]}; need ids from 0 to {vocab - 1}", field=name
                 )
+        if request.structure and request.sampling.ignore_eos:
+            raise InvalidInputError(
+                "ignore_eos: not accepted beside a structure: the text ends where it is whole", field="ignore_eos"
+            )
         self._check_length(request, virtual_tokens=0)
 
     def _check_length(self, request: Request, virtual_tokens: int) -> None:

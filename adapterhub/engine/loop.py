@@ -14,6 +14,7 @@ from torch import Tensor
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.logprobs import logprobs, prompt_logprobs
+from adapterhub.engine.masks import allowed_tokens
 from adapterhub.engine.request import Event, FinishReason, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
@@ -23,7 +24,8 @@ from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Chunk, Sequence
 from adapterhub.engine.stats import EngineStats
 from adapterhub.engine.tally import Tally
-from adapterhub.errors import AdapterHubError, PluginError
+from adapterhub.errors import AdapterHubError, InvalidInputError, PluginError
+from adapterhub.structure.matcher import Matcher
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,19 @@ class Loop:
         return self._scheduler.has_work
 
     def add(self, sequence: Sequence) -> None:
-        """A sequence has arrived; one that names an adapter waits for `begin`."""
+        """A sequence has arrived; one with a structure waits for `hold_to`, one that names an adapter for `begin`."""
         self._sequences[sequence.id] = sequence
-        if not sequence.request.adapter:
+        if not sequence.waits:
             self._scheduler.add(sequence)
+
+    def hold_to(self, sequence: Sequence, matcher: Matcher) -> bool:
+        """A sequence's structure is compiled. False when the sequence has ended meanwhile."""
+        if sequence.id not in self._sequences:
+            return False
+        sequence.matcher = matcher
+        if not sequence.waits:
+            self._scheduler.add(sequence)
+        return True
 
     def begin(self, sequence: Sequence, adapter: ResidentAdapter) -> bool:
         """A sequence's adapter is resident and held for it. False when the sequence has ended meanwhile."""
@@ -74,7 +85,7 @@ class Loop:
         return True
 
     def fail(self, sequence: Sequence, error: AdapterHubError) -> None:
-        """A sequence's adapter will not come."""
+        """A sequence's adapter, or its structure, will not come."""
         if sequence.id in self._sequences:
             self._finish(sequence, Event((), "error", error))
 
@@ -107,7 +118,7 @@ class Loop:
             self._stats,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.queue),
-            loading=sum(map(self._is_loading, list(self._sequences.values()))),
+            loading=sum(sequence.waits for sequence in list(self._sequences.values())),
             preemptions=self._scheduler.preemptions,
             looked_up_tokens=self._scheduler.looked_up_tokens,
             reused_tokens=self._scheduler.reused_tokens,
@@ -118,7 +129,7 @@ class Loop:
     def check_integrity(self) -> None:
         self._scheduler.check_integrity()
         held = {sequence.id for sequence in (*self._scheduler.running, *self._scheduler.queue)}
-        held |= {sequence.id for sequence in self._sequences.values() if self._is_loading(sequence)}
+        held |= {sequence.id for sequence in self._sequences.values() if sequence.waits}
         assert held == set(self._sequences), "a request was lost"
 
     def _tell_of_prompts(self, chunks: list[Chunk], logits: Tensor, routing: Routing) -> Tensor:
@@ -142,14 +153,20 @@ class Loop:
             for sequence, row in zip(sequences, logits, strict=True):
                 self._observe(sequence, row)
         options = [sequence.request.sampling for sequence in sequences]
+        allowed = allowed_tokens([sequence.matcher for sequence in sequences], logits.shape[1])
         rules = [sequence.rules for sequence in sequences]
-        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences], rules)
+        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences], rules, allowed)
         likelihoods = logprobs(logits, tokens, options)
         for sequence, token, likelihood in zip(sequences, tokens, likelihoods, strict=True):
             if sequence.slot not in routing.failed:
                 self._append(sequence, token, () if likelihood is None else (likelihood,))
 
     def _append(self, sequence: Sequence, token: int, likelihood: tuple[TokenLogprobs, ...]) -> None:
+        try:
+            is_whole = sequence.matcher is not None and sequence.matcher.push(token)
+        except InvalidInputError as error:
+            self._finish(sequence, Event((), "error", error))
+            return
         sequence.token_ids.append(token)
         if sequence.rules:
             sequence.rules.push(token)
@@ -157,7 +174,7 @@ class Loop:
         if sequence.prompt_logprobs:
             prompt, sequence.prompt_logprobs = tuple(sequence.prompt_logprobs), []
         text = sequence.stop.push(token) if sequence.stop else None
-        reason = self._reason_to_end(sequence, token)
+        reason = "stop" if is_whole else self._reason_to_end(sequence, token)
         if reason is None:
             self._emit(sequence, Event((token,), text=text, logprobs=likelihood, prompt_logprobs=prompt))
             return
@@ -179,15 +196,11 @@ class Loop:
         self._finish(sequence, Event((), "error", cause))
 
     def _finish(self, sequence: Sequence, last: Event) -> None:
-        if not self._is_loading(sequence):
+        if not sequence.waits:
             self._scheduler.remove(sequence)
         del self._sequences[sequence.id]
         self._on_end(sequence)
         self._emit(sequence, last)
-
-    @staticmethod
-    def _is_loading(sequence: Sequence) -> bool:
-        return bool(sequence.request.adapter) and sequence.adapter is None
 
     def _emit(self, sequence: Sequence, event: Event) -> None:
         try:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from adapterhub.config import Config
 from adapterhub.errors import AdapterHubError
+from adapterhub.structure import Structure
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 StopString = Annotated[str, Field(min_length=1, max_length=128)]
@@ -77,6 +78,8 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     salt: str = ""
     """Tenants with different salts share no cached keys and values, and take turns."""
+    structure: Structure | None = None
+    """What the text must be. It ends where it is whole; where `max_new_tokens` ends it, it is a beginning of one."""
 
 
 class TokenLogprobs(NamedTuple):

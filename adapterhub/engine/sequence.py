@@ -16,6 +16,7 @@ from adapterhub.engine.request import Event, Request, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.rules import Rules
 from adapterhub.engine.stop_strings import StopStrings
+from adapterhub.structure.matcher import Matcher
 
 
 class Client(NamedTuple):
@@ -53,12 +54,22 @@ class Sequence:
     """Of a request whose options change its logits."""
     prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
     """Where asked for: of the prompt's tokens behind the first, as far as computed, until the first token goes out."""
+    matcher: Matcher | None = None
+    """Filled, before it is scheduled, when the request has a structure; goes on with the generated tokens."""
 
     @cached_property
     def keys(self) -> PrefixKeys:
         """Names of its blocks' content; first asked for when its adapter is there."""
         kv_digest = self.adapter.kv_digest if self.adapter else ""
         return PrefixKeys(self.runtime_digest, kv_digest, self.request.salt, starts=self.starts)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what it needs to be scheduled is not there: its compiled structure, its adapter."""
+        request = self.request
+        return (request.structure is not None and self.matcher is None) or (
+            bool(request.adapter) and self.adapter is None
+        )
 
     @property
     def client(self) -> Client:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
-from adapterhub.engine import Engine, Request, Sampling
+from adapterhub.engine import Engine, Request, Sampling, Structure
 from adapterhub.errors import AdapterNotFoundError, ConflictError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
@@ -39,13 +39,15 @@ class Requests:
     async def admit(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Admitted:
         """Raises InvalidInputError naming the field, AuthError, AdapterNotFoundError, ConflictError, IntegrityError."""
         sampling = _sampling(message.sampling)
+        structure = _structure(message)
         call = CALL.get()
         call.route = await self._router.choose(message, metadata)
         call.route, adapter = await self._adapter(call.route)
         prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
         call.prompt_tokens = len(prompt_ids)
         digest = adapter.digest if adapter else ""
-        return Admitted(Request(prompt_ids, digest, sampling, salt=CALLER.get().tenant), call.route)
+        salt = CALLER.get().tenant
+        return Admitted(Request(prompt_ids, digest, sampling, salt, structure), call.route)
 
     async def tokenize(self, message: inference_pb2.TokenizeRequest) -> inference_pb2.TokenizeResponse:
         """Raises as `admit`."""
@@ -80,3 +82,12 @@ def _sampling(message: inference_pb2.Sampling) -> Sampling:
         plain = dict(value) if isinstance(value, Mapping) else tuple(value) if field.is_repeated else value
         options[field.name] = plain
     return Sampling.load(options, where="sampling")
+
+
+def _structure(message: inference_pb2.GenerateRequest) -> Structure | None:
+    if not message.HasField("structure"):
+        return None
+    given = {field.name: value for field, value in message.structure.ListFields()}
+    if "choice" in given:
+        given["choice"] = tuple(message.structure.choice.texts)
+    return Structure.load(given, where="structure")

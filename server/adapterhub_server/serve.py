@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from contextlib import ExitStack
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
-from adapterhub.errors import EngineStoppedError
+from adapterhub.errors import AdapterHubError, EngineStoppedError
 from adapterhub.plugins import load_routers
 from adapterhub.store import Store
 from adapterhub_server.access import Access
@@ -22,6 +23,8 @@ from adapterhub_server.metrics_endpoint import MetricsEndpoint
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 from adapterhub_server.tracing import tracing
+
+log = logging.getLogger(__name__)
 
 LIMITS = (
     "max_requests",
@@ -57,6 +60,7 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
             metrics = stack.enter_context(endpoint).url
         base = BaseModel.load(config.base, quantization=config.quantize)
         engine = stack.enter_context(Engine(base, **config.model_dump(include=set(LIMITS))))
+        await _prepare(engine)
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
         routes = RouteTable(config.routes or own)
@@ -70,6 +74,14 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
         await service.stop(config.grace)
     if service.engine_died.is_set():
         raise EngineStoppedError("the engine has stopped by itself; the log says why")
+
+
+async def _prepare(engine: Engine) -> None:
+    """Before requests come: it would hold up those that run when the first with a structure comes."""
+    try:
+        await asyncio.to_thread(engine.prepare_structures)
+    except AdapterHubError as error:
+        log.warning("requests with a structure will be refused: %s", error)
 
 
 def _certificates(config: ServeConfig) -> CertificateFiles | None:
