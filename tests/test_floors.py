@@ -42,7 +42,7 @@ CONTRACT = (
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
-    {"plugins", "store", "scaffold", "ops"},
+    {"plugins", "store", "scaffold", "ops", "tool_calls"},
     {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},
@@ -70,6 +70,7 @@ WITHOUT_TORCH = {
     "cli",
     "hookspecs",
     "scaffold",
+    "tool_calls",
 }
 PUBLIC = {
     "adapterhub",

@@ -63,7 +63,8 @@ def command(
         if as_json:
             answer = client.generate(text, **asked)
             told = {name: getattr(answer, name)._asdict() for name in ("usage", "route", "timings")}
-            echo_json(answer._asdict() | told)
+            calls = [call._asdict() for call in answer.tool_calls]
+            echo_json(answer._asdict() | told | {"tool_calls": calls})
             return
         for piece in client.generate_stream(text, **asked):
             click.echo(_shown(piece.text), nl=False)

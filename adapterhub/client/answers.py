@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Self
 
 from adapterhub.pb.v1 import adapters_pb2, inference_pb2, server_pb2
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 AdapterState = Literal["queued", "downloading", "validating", "host", "resident", "failed", "disk", "unloaded"]
 """How far an adapter is on a server."""
@@ -14,6 +14,7 @@ AdapterState = Literal["queued", "downloading", "validating", "host", "resident"
 _FINISH_REASONS: dict[inference_pb2.FinishReason, FinishReason] = {
     inference_pb2.FINISH_REASON_STOP: "stop",
     inference_pb2.FINISH_REASON_LENGTH: "length",
+    inference_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
 }
 
 
@@ -80,6 +81,24 @@ class Timings(NamedTuple):
         return cls(*(span.ToNanoseconds() / 1e9 for span in spans))
 
 
+class ToolCall(NamedTuple):
+    """A call of a tool, which the model made or, in a turn, is said to have made."""
+
+    id: str
+    """Unique in its answer; a tool's turn names it."""
+    name: str
+    """The tool's."""
+    arguments: str
+    """A JSON object."""
+
+    @classmethod
+    def of(cls, message: inference_pb2.ToolCall) -> Self:
+        return cls(message.id, message.name, message.arguments)
+
+    def message(self) -> inference_pb2.ToolCall:
+        return inference_pb2.ToolCall(id=self.id, name=self.name, arguments=self.arguments)
+
+
 class Generation(NamedTuple):
     """A whole generation."""
 
@@ -93,6 +112,8 @@ class Generation(NamedTuple):
     """One for each token, when asked for."""
     route: RouteChoice
     timings: Timings
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools that the model called; the text is what it said beside."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateResponse) -> Self:
@@ -106,6 +127,7 @@ class Generation(NamedTuple):
             tuple(map(TokenLogprobs.of, message.logprobs)),
             RouteChoice.of(message.route),
             Timings.of(message.timings),
+            tool_calls=tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 
@@ -122,6 +144,8 @@ class Piece(NamedTuple):
     """One for each token, when asked for."""
     route: RouteChoice | None
     timings: Timings | None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """In the last piece; text that is part of a call is in no piece."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateStreamResponse) -> Self:
@@ -135,6 +159,7 @@ class Piece(NamedTuple):
             tuple(map(TokenLogprobs.of, message.logprobs)),
             RouteChoice.of(message.route) if message.HasField("route") else None,
             Timings.of(message.timings) if message.HasField("timings") else None,
+            tool_calls=tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 

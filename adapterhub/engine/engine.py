@@ -209,7 +209,7 @@ class Engine:
 
         Raises the error of the first request that failed, and ends the others.
         """
-        collectors = [Collector(Detokenizer(self.base.tokenizer)) for _ in requests]
+        collectors = [Collector(Detokenizer(self.base.tokenizer, request.silent)) for request in requests]
         ids: list[int] = []
         try:
             for request, collector in zip(requests, collectors, strict=True):
@@ -239,7 +239,7 @@ class Engine:
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
         )
         if request.sampling.stop:
-            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop)
+            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop, request.silent)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:

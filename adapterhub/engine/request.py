@@ -44,6 +44,8 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     salt: str = ""
     """Tenants with different salts share no cached keys and values, and take turns."""
+    silent: frozenset[int] | None = None
+    """The special tokens that have no text in the answer; None for all of the tokenizer's."""
 
 
 class TokenLogprobs(NamedTuple):

@@ -17,8 +17,10 @@ class StopStrings:
     Text that may be the beginning of a stop string is held back until it is decided.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:
-        self._detokenizer = Detokenizer(tokenizer)
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str], silent: frozenset[int] | None = None
+    ) -> None:
+        self._detokenizer = Detokenizer(tokenizer, silent)
         self._stop = tuple(stop)
         self._held = ""
         self.met = False

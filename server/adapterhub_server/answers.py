@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from adapterhub.engine import Engine, FinishReason, TokenLogprobs
+from adapterhub.engine import Engine, TokenLogprobs
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.call import CALL
 from adapterhub_server.fields import wire_fields
-from adapterhub_server.generation import Generation
+from adapterhub_server.generation import EndReason, Generation
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.requests import Admitted, Metadata, Requests
 
-FINISH_REASONS: dict[FinishReason, inference_pb2.FinishReason] = {
+FINISH_REASONS: dict[EndReason, inference_pb2.FinishReason] = {
     "stop": inference_pb2.FINISH_REASON_STOP,
     "length": inference_pb2.FINISH_REASON_LENGTH,
+    "tool_calls": inference_pb2.FINISH_REASON_TOOL_CALLS,
 }
 
 
@@ -41,6 +42,7 @@ class Answers:
             logprobs=[each for piece in pieces for each in piece.logprobs],
             route=pieces[0].route,
             timings=pieces[-1].timings,
+            tool_calls=pieces[-1].tool_calls,
         )
 
     async def pieces(
@@ -54,13 +56,15 @@ class Answers:
         with wire_fields():
             admitted = await self._requests.admit(message, metadata)
             call.watch.admitted()
-            async with aclosing(Generation(self._engine, admitted.request).pieces()) as pieces:
+            reader = admitted.calling.reader() if admitted.calling else None
+            async with aclosing(Generation(self._engine, admitted.request, reader).pieces()) as pieces:
                 async for piece in pieces:
                     tokens = len(piece.token_ids)
                     self._metrics.piece(call, tokens, seconds=call.watch.piece(tokens))
                     answer = inference_pb2.GenerateStreamResponse(
                         text=piece.text, token_ids=piece.token_ids, logprobs=map(_logprobs, piece.logprobs)
                     )
+                    answer.tool_calls.extend(inference_pb2.ToolCall(**each._asdict()) for each in piece.tool_calls)
                     if not call.generated_tokens:
                         _begin(answer, admitted)
                     call.generated_tokens += tokens

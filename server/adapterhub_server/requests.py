@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
 from adapterhub.engine import Engine, Request, Sampling
-from adapterhub.errors import AdapterNotFoundError, ConflictError
+from adapterhub.errors import AdapterNotFoundError, ConflictError, InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
 from adapterhub_server.call import CALL
 from adapterhub_server.caller import CALLER
+from adapterhub_server.calling import Calling
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.prompts import Prompts
 from adapterhub_server.router import Choice, Router
+
+MAX_GRAMMAR_BYTES = 1 << 16
+"""Of a structure, as the wire says."""
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -25,6 +29,8 @@ class Admitted(NamedTuple):
 
     request: Request
     choice: Choice
+    calling: Calling | None = None
+    """How calls of tools are read out of its answer."""
 
 
 class Requests:
@@ -45,15 +51,19 @@ class Requests:
         call = CALL.get()
         call.route = await self._router.choose(message, metadata)
         call.route, adapter = await self._adapter(call.route)
-        prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
-        call.prompt_tokens = len(prompt_ids)
+        encoded = await asyncio.to_thread(self._prompts.encode, message, adapter, call.route.system_prompt)
+        if encoded.must_be:
+            _force(message, encoded.must_be)
+        call.prompt_tokens = len(encoded.token_ids)
         digest = adapter.digest if adapter else ""
-        return Admitted(Request(prompt_ids, digest, sampling, salt=CALLER.get().tenant), call.route)
+        silent = encoded.calling.silent if encoded.calling else None
+        request = Request(encoded.token_ids, digest, sampling, salt=CALLER.get().tenant, silent=silent)
+        return Admitted(request, call.route, encoded.calling)
 
     async def tokenize(self, message: inference_pb2.TokenizeRequest) -> inference_pb2.TokenizeResponse:
         """Raises as `admit`."""
         adapter = await self._get(message.adapter) if message.adapter else None
-        token_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
+        token_ids = (await asyncio.to_thread(self._prompts.encode, message, adapter)).token_ids
         virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
         return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
 
@@ -65,7 +75,7 @@ class Requests:
         except (AdapterNotFoundError, ConflictError):  # not there, or unloaded here
             if not choice.falls_back:
                 raise
-            return Choice("", "fallback", choice.name), None
+            return choice._replace(adapter="", by="fallback", falls_back=False), None
 
     async def _get(self, ref: str) -> Adapter:
         asked, call = AdapterRef.parse(ref), CALL.get()
@@ -74,3 +84,15 @@ class Requests:
         adapter = await self._catalog.get(ref)
         call.found(adapter)
         return adapter
+
+
+def _force(message: inference_pb2.GenerateRequest, grammar: str) -> None:
+    """Make a call of a tool the request's structure. Raises InvalidInputError where it has one, or it is too long."""
+    field = "chat.tool_choice"
+    if message.HasField("structure"):
+        raise InvalidInputError(f"{field}: TOOL_CHOICE_REQUIRED is not accepted beside structure", field=field)
+    if len(grammar.encode()) > MAX_GRAMMAR_BYTES:
+        raise InvalidInputError(
+            f"{field}: TOOL_CHOICE_REQUIRED takes tools of about {MAX_GRAMMAR_BYTES} bytes; name one", field=field
+        )
+    message.structure.grammar = grammar
