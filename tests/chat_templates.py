@@ -48,8 +48,9 @@ TEMPLATES = {
         around=("<|START_ACTION|>[\n", "\n]<|END_ACTION|>"),
     ),
     "function-gemma": _template(
-        f"<start_function_call>call:{{{{ f.name }}}}{{{{ '{{' }}}}{_ARGUMENTS}{{{{ key }}}}:{{% if value is string %}}{_QUOTED}"
-        "{% else %}{{ value | tojson }}{% endif %}{% if not loop.last %},{% endif %}{% endfor %}}<end_function_call>"
+        f"<start_function_call>call:{{{{ f.name }}}}{{{{ '{{' }}}}{_ARGUMENTS}{{{{ key }}}}:{{% if value is string %}}"
+        f"{_QUOTED}{{% else %}}"
+        "{{ value | tojson }}{% endif %}{% if not loop.last %},{% endif %}{% endfor %}}<end_function_call>"
     ),
 }
 """By the name of the format that has to be found in them."""

@@ -33,9 +33,9 @@ def time_limit(seconds: float, error: Exception) -> Iterator[None]:
 
     timer = threading.Timer(seconds, fire)
     timer.daemon = True
-    timer.start()
     try:
         try:
+            timer.start()
             yield
         finally:
             here = isinstance(sys.exc_info()[1], _Overdue)
