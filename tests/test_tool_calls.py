@@ -23,7 +23,12 @@ WEATHER = Tool(
     "The weather of a city.",
     {
         "type": "object",
-        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "parts": {"type": "array"}},
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "integer"},
+            "parts": {"type": "array"},
+            "unit": {"enum": ["C", "F"]},
+        },
         "required": ["city"],
     },
 )
@@ -250,7 +255,12 @@ def test_the_grammar_of_a_forced_call_takes_the_templates_own_call_and_no_other_
 
     made = tokenizer(tmp_path, TEMPLATES[name], "[TOOL_CALLS]", "<|START_ACTION|>")
     use, reader_text = ToolUse.of(made), {}
-    for tool, arguments in (("get_weather", {"city": "Bern", "days": 3}), ("ping", {}), ("get_weather", {})):
+    for tool, arguments in (
+        ("get_weather", {"city": "Bern", "days": 3, "unit": "F"}),
+        ("get_weather", {"city": "Bern", "unit": "K"}),
+        ("ping", {}),
+        ("get_weather", {}),
+    ):
         call = {"id": "call00000", "type": "function", "function": {"name": tool, "arguments": arguments}}
         turns: list[dict[str, Any]] = [{"role": "user", "content": "?"}]
         opened = PromptFormat(kind="chat").render(made, turns)
@@ -265,7 +275,8 @@ def test_the_grammar_of_a_forced_call_takes_the_templates_own_call_and_no_other_
         ids = made(text, add_special_tokens=False)["input_ids"]
         return bool(matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting())
 
-    assert accepted(reader_text["get_weather", 2], WEATHER, PING)
+    assert accepted(reader_text["get_weather", 3], WEATHER, PING)
+    assert not accepted(reader_text["get_weather", 2], WEATHER, PING)  # there is no such unit
     assert accepted(reader_text["ping", 0], PING)
     assert not accepted(reader_text["ping", 0], WEATHER)
     assert not accepted(reader_text["get_weather", 0], WEATHER, PING)  # the city is required

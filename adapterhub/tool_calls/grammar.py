@@ -6,6 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+JSON_OPTIONS = {
+    "whitespace_flexible": True,
+    "whitespace_pattern": r" |\n[ \t]{0,24}",
+    "item_separator": ",",
+    "key_separator": ":",
+    "lenient": False,
+    "coerce_one_of": False,
+}
+"""At most one space or new line between the tokens of JSON: a model that drifts into more never comes out."""
+
 
 def quoted(text: str) -> str:
     """A literal."""
@@ -13,8 +23,8 @@ def quoted(text: str) -> str:
 
 
 def json_of(schema: Mapping[str, Any]) -> str:
-    """JSON that a schema takes, as llguidance writes it inside a grammar."""
-    return f"%json {json.dumps(dict(schema))}"
+    """JSON that a schema takes, as llguidance writes it inside a grammar. What is not held is refused, not left out."""
+    return f"%json {json.dumps({**schema, 'x-guidance': JSON_OPTIONS})}"
 
 
 def alternatives(start: list[str], calls: list[str], rules: list[str] | None = None) -> str:

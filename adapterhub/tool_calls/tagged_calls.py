@@ -13,7 +13,7 @@ from adapterhub.tool_calls.grammar import alternatives, json_of, quoted
 from adapterhub.tool_calls.json_text import past_space
 from adapterhub.tool_calls.tool import Tool, Tools
 from adapterhub.tool_calls.tool_call import ToolCall
-from adapterhub.tool_calls.typed import typed, types_of
+from adapterhub.tool_calls.typed import choices_of, typed, types_of
 
 OPENS, CLOSES = "<tool_call>", "</tool_call>"
 
@@ -93,8 +93,10 @@ class TaggedCalls:
             rule = f"argument_{len(rules)}"
             schema = tool.schema_of(argument)
             opened = quoted("".join((self.key[0], argument, self.key[1], self.value[0])))
-            types = types_of(schema)
-            if not types or "string" in types:
+            types, choices = types_of(schema), choices_of(schema)
+            if choices and all(isinstance(each, str) for each in choices):
+                rules.append(f"{rule}: {opened} ({' | '.join(map(quoted, choices))}) {quoted(self.value[1])}")
+            elif not types or "string" in types:
                 rules.append(f"{rule}[suffix={quoted(self.value[1])}]: {opened} /(.|\\n)*/")
             else:
                 rules.append(f"{rule}: {opened} {json_of(schema)} {quoted(self.value[1])}")

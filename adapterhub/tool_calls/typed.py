@@ -26,11 +26,24 @@ def typed(text: str, schema: Mapping[str, Any]) -> Any:
 
 
 def types_of(schema: Mapping[str, Any]) -> set[str]:
-    """JSON Schema's names of the types that a schema names, at its top and in alternatives."""
+    """JSON Schema's names of the types that a schema names, at its top, in alternatives and by its choices."""
     named = schema.get("type")
     types = {named} if isinstance(named, str) else {each for each in named or () if isinstance(each, str)}
     for way in ("anyOf", "oneOf"):
         choices = schema.get(way)
         for choice in choices if isinstance(choices, list) else ():
             types |= types_of(choice) if isinstance(choice, Mapping) else set()
-    return types
+    return types or {_name_of(each) for each in choices_of(schema)}
+
+
+def choices_of(schema: Mapping[str, Any]) -> list[Any]:
+    """The values that a schema lists as the only ones; none where it does not."""
+    if "const" in schema:
+        return [schema["const"]]
+    choices = schema.get("enum")
+    return choices if isinstance(choices, list) else []
+
+
+def _name_of(value: Any) -> str:
+    names = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return names.get(type(value), "null")
