@@ -239,7 +239,7 @@ class Engine:
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
         )
         if request.sampling.stop:
-            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop, request.silent)
+            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop, silent=request.silent)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:

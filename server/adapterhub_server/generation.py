@@ -85,7 +85,7 @@ class Generation:
             return Piece(text, token_ids, logprobs, None)
         calls = tuple(self._reader.calls) if self._reader else ()
         called = calls and self._last.finish_reason == "stop"
-        return Piece(text, token_ids, logprobs, "tool_calls" if called else self._last.finish_reason, calls)
+        return Piece(text, token_ids, logprobs, "tool_calls" if called else self._last.finish_reason, tool_calls=calls)
 
     def _text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
         """What is new of the text beside calls of tools."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MAX_RENDERED_BYTES = 8 << 20
 """Of what a chat template makes of a request: with its turns and its tools, each over and over, still less."""
-RENDER_SECONDS = 5.0
-"""For one rendering, which takes milliseconds."""
+RENDER_SECONDS = 20.0
+"""For one rendering, which takes milliseconds, on a machine that is busy with other things."""
 
 KINDS: dict[inference_pb2.PromptFormat.Kind, FormatKind] = {
     inference_pb2.PromptFormat.KIND_RAW: "raw",
