@@ -42,7 +42,7 @@ CONTRACT = (
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
-    {"plugins", "store", "scaffold", "ops", "structure"},
+    {"plugins", "store", "scaffold", "ops", "structure", "tool_calls"},
     {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},
@@ -71,6 +71,7 @@ WITHOUT_TORCH = {
     "hookspecs",
     "scaffold",
     "structure",
+    "tool_calls",
 }
 PUBLIC = {
     "adapterhub",

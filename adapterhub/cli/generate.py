@@ -13,7 +13,7 @@ from adapterhub.cli.server import Server, server_options
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from adapterhub.client import FormatKind, Generation, Structure
+    from adapterhub.client import Choice, FormatKind, Generation, Structure
 
 EXAMPLE = """\
 adapterhub generate --adapter team/orders "2 pizzas and a coke"
@@ -99,12 +99,17 @@ def command(
 def _show(answer: Generation, *, as_json: bool) -> None:
     if as_json:
         told = {name: getattr(answer, name)._asdict() for name in ("usage", "route", "timings")}
-        echo_json(answer._asdict() | told | {"choices": [choice._asdict() for choice in answer.choices]})
+        choices = [choice._asdict() | {"tool_calls": _calls(choice)} for choice in answer.choices]
+        echo_json(answer._asdict() | told | {"choices": choices, "tool_calls": _calls(answer)})
         return
     for number, choice in enumerate(answer.choices, 1):
         click.echo(f"--- {number}\n{_shown(choice.text)}")
     if not answer.choices:
         click.echo(_shown(answer.text))
+
+
+def _calls(answer: Generation | Choice) -> list[dict[str, str]]:
+    return [call._asdict() for call in answer.tool_calls]
 
 
 def _structure(**given: Any) -> Structure | None:

@@ -14,11 +14,12 @@ from adapterhub.client.answers import (
     Stats,
     Timings,
     TokenLogprobs,
+    ToolCall,
     Usage,
 )
 from adapterhub.client.client import Client
 from adapterhub.client.connection import Tls
-from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn
+from adapterhub.client.requests import Chat, FormatKind, Prompt, SamplingOptions, Tool, Turn
 from adapterhub.client.routes import Route, RouteRule, RouteTarget
 from adapterhub.settings import DEFAULT_ADDRESS
 from adapterhub.structure import Structure
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_ADDRESS",
     "AdapterState",
     "AioClient",
+    "Chat",
     "Choice",
     "Client",
     "FinishReason",
@@ -47,6 +49,8 @@ __all__ = [
     "Timings",
     "Tls",
     "TokenLogprobs",
+    "Tool",
+    "ToolCall",
     "Turn",
     "Usage",
 ]

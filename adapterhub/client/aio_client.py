@@ -9,7 +9,15 @@ from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerIn
 from adapterhub.client.calls import Call, Calls
 from adapterhub.client.connection import Tls, authorization, connect_aio
 from adapterhub.client.failures import told
-from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
+from adapterhub.client.requests import (
+    Chat,
+    FormatKind,
+    Prompt,
+    SamplingOptions,
+    Turn,
+    generate_request,
+    tokenize_request,
+)
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
@@ -92,7 +100,7 @@ class AioClient:
 
     async def tokenize(
         self,
-        prompt: str | Sequence[Turn],
+        prompt: str | Sequence[Turn] | Chat,
         *,
         adapter: str = "",
         kind: FormatKind | None = None,

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Self
 
 from adapterhub.pb.v1 import adapters_pb2, inference_pb2, server_pb2
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 AdapterState = Literal["queued", "downloading", "validating", "host", "resident", "failed", "disk", "unloaded"]
 """How far an adapter is on a server."""
@@ -14,6 +14,7 @@ AdapterState = Literal["queued", "downloading", "validating", "host", "resident"
 _FINISH_REASONS: dict[inference_pb2.FinishReason, FinishReason] = {
     inference_pb2.FINISH_REASON_STOP: "stop",
     inference_pb2.FINISH_REASON_LENGTH: "length",
+    inference_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
 }
 
 
@@ -80,6 +81,24 @@ class Timings(NamedTuple):
         return cls(*(span.ToNanoseconds() / 1e9 for span in spans))
 
 
+class ToolCall(NamedTuple):
+    """A call of a tool, which the model made or, in a turn, is said to have made."""
+
+    id: str
+    """Unique in its answer; a tool's turn names it."""
+    name: str
+    """The tool's."""
+    arguments: str
+    """A JSON object."""
+
+    @classmethod
+    def of(cls, message: inference_pb2.ToolCall) -> Self:
+        return cls(message.id, message.name, message.arguments)
+
+    def message(self) -> inference_pb2.ToolCall:
+        return inference_pb2.ToolCall(id=self.id, name=self.name, arguments=self.arguments)
+
+
 class Choice(NamedTuple):
     """One answer of several."""
 
@@ -88,6 +107,8 @@ class Choice(NamedTuple):
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprobs, ...]
     """One for each token, when asked for."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """As a generation's."""
 
     @classmethod
     def of(cls, message: inference_pb2.Choice) -> Self:
@@ -96,6 +117,7 @@ class Choice(NamedTuple):
             tuple(message.token_ids),
             _FINISH_REASONS[message.finish_reason],
             tuple(map(TokenLogprobs.of, message.logprobs)),
+            tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 
@@ -116,6 +138,8 @@ class Generation(NamedTuple):
     """Every answer where more than one was asked for, the first being the one above."""
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """One for each token of the prompt but the first, when asked for."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools that the model called; the text is what it said beside."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateResponse) -> Self:
@@ -131,6 +155,7 @@ class Generation(NamedTuple):
             Timings.of(message.timings),
             tuple(map(Choice.of, message.choices)),
             tuple(map(TokenLogprobs.of, message.prompt_logprobs)),
+            tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 
@@ -154,6 +179,8 @@ class Piece(NamedTuple):
     """Which answer it belongs to, from 0."""
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """One for each token of the prompt but the first, when asked for, in the first piece."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """In the last piece; text that is part of a call is in no piece."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateStreamResponse) -> Self:
@@ -169,6 +196,7 @@ class Piece(NamedTuple):
             Timings.of(message.timings) if message.HasField("timings") else None,
             message.choice,
             tuple(map(TokenLogprobs.of, message.prompt_logprobs)),
+            tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 

@@ -9,7 +9,15 @@ from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerIn
 from adapterhub.client.calls import Call, Calls
 from adapterhub.client.connection import Tls, authorization, connect
 from adapterhub.client.failures import told
-from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
+from adapterhub.client.requests import (
+    Chat,
+    FormatKind,
+    Prompt,
+    SamplingOptions,
+    Turn,
+    generate_request,
+    tokenize_request,
+)
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
@@ -62,7 +70,7 @@ class Client:
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
-        """Generate to the end. `prompt` is text, token ids or the turns of a chat.
+        """Generate to the end. `prompt` is text, token ids or the turns of a chat, with tools a `Chat`.
 
         `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
         the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
@@ -99,7 +107,7 @@ class Client:
 
     def tokenize(
         self,
-        prompt: str | Sequence[Turn],
+        prompt: str | Sequence[Turn] | Chat,
         *,
         adapter: str = "",
         kind: FormatKind | None = None,

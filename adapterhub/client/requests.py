@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from adapterhub.client.answers import ToolCall
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.structure import Structure
@@ -23,17 +25,66 @@ _KINDS = {
 class Turn(NamedTuple):
     """What one side of a chat said."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: Sequence[ToolCall] = ()
+    """Of an assistant's turn: the tools that it called."""
+    tool_call_id: str = ""
+    """Of a tool's turn: the id of the call that it answers."""
+
+    def message(self) -> inference_pb2.Turn:
+        calls = [call.message() for call in self.tool_calls]
+        return inference_pb2.Turn(
+            role=_ROLES[self.role], content=self.content, tool_calls=calls, tool_call_id=self.tool_call_id
+        )
 
 
-Prompt = str | Sequence[int] | Sequence[Turn]
-"""Text, token ids, or the turns of a chat."""
+class Tool(NamedTuple):
+    """A function that the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] | None = None
+    """A JSON Schema of an object; None for a function without arguments."""
+
+    def message(self) -> inference_pb2.Tool:
+        schema = "" if self.parameters is None else json.dumps(self.parameters)
+        return inference_pb2.Tool(name=self.name, description=self.description, parameters=schema)
+
+
+class Chat(NamedTuple):
+    """The turns of a chat so far, and what the model may call."""
+
+    turns: Sequence[Turn]
+    tools: Sequence[Tool] = ()
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    """Whether the model may, must not or must call one."""
+    tool_name: str = ""
+    """With `required`, the one to call."""
+
+    def message(self) -> inference_pb2.Chat:
+        return inference_pb2.Chat(
+            turns=[turn.message() for turn in self.turns],
+            tools=[tool.message() for tool in self.tools],
+            tool_choice=_TOOL_CHOICES[self.tool_choice],
+            tool_name=self.tool_name,
+        )
+
+
+Prompt = str | Sequence[int] | Sequence[Turn] | Chat
+"""Text, token ids, or a chat: its turns, and with tools a `Chat`."""
+
+_TOOL_CHOICES = {
+    "auto": inference_pb2.TOOL_CHOICE_AUTO,
+    "none": inference_pb2.TOOL_CHOICE_NONE,
+    "required": inference_pb2.TOOL_CHOICE_REQUIRED,
+}
 
 _ROLES = {
     "system": inference_pb2.Turn.ROLE_SYSTEM,
     "user": inference_pb2.Turn.ROLE_USER,
     "assistant": inference_pb2.Turn.ROLE_ASSISTANT,
+    "tool": inference_pb2.Turn.ROLE_TOOL,
 }
 
 
@@ -89,7 +140,7 @@ def generate_request(
 
 
 def tokenize_request(
-    prompt: str | Sequence[Turn], adapter: str, kind: FormatKind | None, system_prompt: str | None
+    prompt: str | Sequence[Turn] | Chat, adapter: str, kind: FormatKind | None, system_prompt: str | None
 ) -> inference_pb2.TokenizeRequest:
     """Raises as `generate_request`."""
     request = inference_pb2.TokenizeRequest()
@@ -107,10 +158,10 @@ def _fill(
     if isinstance(prompt, str):
         with _naming("text"):
             request.text = prompt
-    elif prompt and isinstance(prompt[0], Turn):
+    elif isinstance(prompt, Chat) or (prompt and isinstance(prompt[0], Turn)):
         with _naming("chat"):
-            turns = [inference_pb2.Turn(role=_ROLES[role], content=content) for role, content in prompt]  # type: ignore[misc]
-            request.chat.CopyFrom(inference_pb2.Chat(turns=turns))
+            chat = prompt if isinstance(prompt, Chat) else Chat(prompt)  # type: ignore[arg-type]
+            request.chat.CopyFrom(chat.message())
     else:
         with _naming("token_ids"):
             request.token_ids.CopyFrom(inference_pb2.TokenIds(ids=prompt))  # type: ignore[union-attr,arg-type]

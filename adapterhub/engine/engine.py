@@ -228,7 +228,7 @@ class Engine:
 
         Raises the error of the first request that failed, and ends the others.
         """
-        collectors = [Collector(Detokenizer(self.base.tokenizer)) for _ in requests]
+        collectors = [Collector(Detokenizer(self.base.tokenizer, request.silent)) for request in requests]
         ids: list[int] = []
         try:
             for request, collector in zip(requests, collectors, strict=True):
@@ -260,7 +260,11 @@ class Engine:
         sampling = request.sampling
         if sampling.cuts_text:
             sequence.stop = StopStrings(
-                self.base.tokenizer, sampling.stop, sampling.stop_token_ids, sampling.min_tokens
+                self.base.tokenizer,
+                sampling.stop,
+                sampling.stop_token_ids,
+                sampling.min_tokens,
+                silent=request.silent,
             )
         sequence.rules = Rules.of(request, self._bad_word_ids, self._eos)
         try:

@@ -80,6 +80,8 @@ class Request:
     """Tenants with different salts share no cached keys and values, and take turns."""
     structure: Structure | None = None
     """What the text must be. It ends where it is whole; where `max_new_tokens` ends it, it is a beginning of one."""
+    silent: frozenset[int] | None = None
+    """The special tokens that have no text in the answer; None for all of the tokenizer's."""
 
 
 class TokenLogprobs(NamedTuple):

@@ -24,8 +24,10 @@ class StopStrings:
         stop: Sequence[str],
         stop_token_ids: Sequence[int] = (),
         min_tokens: int = 0,
+        *,
+        silent: frozenset[int] | None = None,
     ) -> None:
-        self._detokenizer = Detokenizer(tokenizer)
+        self._detokenizer = Detokenizer(tokenizer, silent)
         self._stop = tuple(stop)
         self._stop_token_ids = frozenset(stop_token_ids)
         self._early = min_tokens

@@ -58,7 +58,7 @@ def grammar_of(structure: Structure) -> str:
         texts = " | ".join(json.dumps(text) for text in structure.choice)
         return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {texts}")
     assert structure.grammar is not None
-    if special := _SPECIAL.search(_QUOTED.sub('""', structure.grammar)):
+    if not structure.marked and (special := _SPECIAL.search(_QUOTED.sub('""', structure.grammar))):
         raise refusal(structure, f"{special[0]} is a special token, which no text has")
     return LLMatcher.grammar_from_lark(structure.grammar)
 

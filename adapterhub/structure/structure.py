@@ -25,6 +25,8 @@ class Structure(Config):
     """One of these texts."""
     grammar: str | None = None
     """Text of this context-free grammar, in Lark's notation."""
+    marked: bool = False
+    """Whether the grammar may name special tokens, as those of calls do, whose marks have text in the answer."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,17 +7,19 @@ from contextlib import aclosing
 from dataclasses import replace
 from statistics import fmean
 
-from adapterhub.engine import Engine, FinishReason, TokenLogprobs
+from adapterhub.engine import Engine, TokenLogprobs
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.call import CALL
 from adapterhub_server.choices import Counts, pieces_of, requests_of
 from adapterhub_server.fields import wire_fields
+from adapterhub_server.generation import EndReason, Generation
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.requests import Admitted, Metadata, Requests
 
-FINISH_REASONS: dict[FinishReason, inference_pb2.FinishReason] = {
+FINISH_REASONS: dict[EndReason, inference_pb2.FinishReason] = {
     "stop": inference_pb2.FINISH_REASON_STOP,
     "length": inference_pb2.FINISH_REASON_LENGTH,
+    "tool_calls": inference_pb2.FINISH_REASON_TOOL_CALLS,
 }
 
 
@@ -54,6 +56,7 @@ class Answers:
             timings=pieces[-1].timings,
             choices=choices if counts.given > 1 else (),
             prompt_logprobs=pieces[0].prompt_logprobs,
+            tool_calls=first.tool_calls,
         )
 
     async def pieces(
@@ -80,7 +83,12 @@ class Answers:
             if counts.chosen and request.sampling.logprobs is None:
                 request = replace(request, sampling=request.sampling.model_copy(update={"logprobs": 0}))
             left = counts.generated
-            async with aclosing(pieces_of(self._engine, requests_of(request, left))) as pieces:
+            calling = admitted.calling
+            generations = [
+                Generation(self._engine, each, calling.reader() if calling else None)
+                for each in requests_of(request, left)
+            ]
+            async with aclosing(pieces_of(generations)) as pieces:
                 async for choice, piece in pieces:
                     tokens = len(piece.token_ids)
                     self._metrics.piece(call, tokens, seconds=call.watch.piece(tokens, choice))
@@ -91,6 +99,7 @@ class Answers:
                         choice=choice,
                         prompt_logprobs=map(_logprobs, piece.prompt_logprobs),
                     )
+                    answer.tool_calls.extend(inference_pb2.ToolCall(**each._asdict()) for each in piece.tool_calls)
                     if not call.generated_tokens:
                         _begin(answer, admitted)
                     call.generated_tokens += tokens
@@ -112,6 +121,7 @@ def _choice(pieces: list[inference_pb2.GenerateStreamResponse]) -> inference_pb2
         token_ids=[token for piece in pieces for token in piece.token_ids],
         finish_reason=pieces[-1].finish_reason,
         logprobs=[each for piece in pieces for each in piece.logprobs],
+        tool_calls=pieces[-1].tool_calls,
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
-from adapterhub.engine import Engine, Request
+from adapterhub.engine import Request
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.generation import Generation, Piece
@@ -58,22 +58,22 @@ def requests_of(request: Request, count: int) -> list[Request]:
     return [request, *others]
 
 
-async def pieces_of(engine: Engine, requests: list[Request]) -> AsyncGenerator[tuple[int, Piece]]:
-    """Pieces as they come, each with its request's place. Leaving early ends all of them.
+async def pieces_of(generations: list[Generation]) -> AsyncGenerator[tuple[int, Piece]]:
+    """Pieces as they come, each with its generation's place. Leaving early ends all of them.
 
-    The first request computes the prompt; the others start with its first piece, and find the prompt in the prefix
-    cache. Raises as `Generation.pieces`; the first error ends the other requests.
+    The first computes the prompt; the others start with its first piece, and find the prompt in the prefix cache.
+    Raises as `Generation.pieces`; the first error ends the others.
     """
-    if len(requests) == 1:
-        async with aclosing(Generation(engine, requests[0]).pieces()) as only:
+    if len(generations) == 1:
+        async with aclosing(generations[0].pieces()) as only:
             async for each in only:
                 yield 0, each
         return
     # no more than one piece of each waits here: the rest joins in its generation until it is asked for
-    ready: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue(len(requests))
+    ready: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue(len(generations))
     begun = asyncio.Event()
-    tasks = [asyncio.create_task(_run(engine, each, place, ready, begun)) for place, each in enumerate(requests)]
-    left = len(requests)
+    tasks = [asyncio.create_task(_run(each, place, ready, begun)) for place, each in enumerate(generations)]
+    left = len(generations)
     try:
         while left:
             place, piece = await ready.get()
@@ -88,8 +88,7 @@ async def pieces_of(engine: Engine, requests: list[Request]) -> AsyncGenerator[t
 
 
 async def _run(
-    engine: Engine,
-    request: Request,
+    generation: Generation,
     place: int,
     ready: asyncio.Queue[tuple[int, Piece | Exception]],
     begun: asyncio.Event,
@@ -97,7 +96,7 @@ async def _run(
     if place:
         await begun.wait()
     try:
-        async with aclosing(Generation(engine, request).pieces()) as pieces:
+        async with aclosing(generation.pieces()) as pieces:
             async for piece in pieces:
                 await ready.put((place, piece))
                 begun.set()

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
 from adapterhub.engine import Engine, Request, Sampling, Structure
-from adapterhub.errors import AdapterNotFoundError, ConflictError
+from adapterhub.errors import AdapterNotFoundError, ConflictError, InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
+from adapterhub.structure.structure import MAX_BYTES
 from adapterhub_server.call import CALL
 from adapterhub_server.caller import CALLER
+from adapterhub_server.calling import Calling
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.prompts import Prompts
 from adapterhub_server.router import Choice, Router
@@ -25,6 +27,8 @@ class Admitted(NamedTuple):
 
     request: Request
     choice: Choice
+    calling: Calling | None = None
+    """How calls of tools are read out of its answer."""
 
 
 class Requests:
@@ -43,16 +47,19 @@ class Requests:
         call = CALL.get()
         call.route = await self._router.choose(message, metadata)
         call.route, adapter = await self._adapter(call.route)
-        prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
-        call.prompt_tokens = len(prompt_ids)
+        encoded = await asyncio.to_thread(self._prompts.encode, message, adapter, call.route.system_prompt)
+        if encoded.must_be:
+            structure = _forced(structure, encoded.must_be)
+        call.prompt_tokens = len(encoded.token_ids)
         digest = adapter.digest if adapter else ""
-        salt = CALLER.get().tenant
-        return Admitted(Request(prompt_ids, digest, sampling, salt, structure), call.route)
+        silent = encoded.calling.silent if encoded.calling else None
+        request = Request(encoded.token_ids, digest, sampling, CALLER.get().tenant, structure, silent)
+        return Admitted(request, call.route, encoded.calling)
 
     async def tokenize(self, message: inference_pb2.TokenizeRequest) -> inference_pb2.TokenizeResponse:
         """Raises as `admit`."""
         adapter = await self._get(message.adapter) if message.adapter else None
-        token_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
+        token_ids = (await asyncio.to_thread(self._prompts.encode, message, adapter)).token_ids
         virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
         return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
 
@@ -64,7 +71,7 @@ class Requests:
         except (AdapterNotFoundError, ConflictError):  # not there, or unloaded here
             if not choice.falls_back:
                 raise
-            return Choice("", "fallback", choice.name), None
+            return choice._replace(adapter="", by="fallback", falls_back=False), None
 
     async def _get(self, ref: str) -> Adapter:
         asked, call = AdapterRef.parse(ref), CALL.get()
@@ -82,6 +89,18 @@ def _sampling(message: inference_pb2.Sampling) -> Sampling:
         plain = dict(value) if isinstance(value, Mapping) else tuple(value) if field.is_repeated else value
         options[field.name] = plain
     return Sampling.load(options, where="sampling")
+
+
+def _forced(structure: Structure | None, grammar: str) -> Structure:
+    """The structure of a call that has to be made. Raises InvalidInputError beside another, and over its limit."""
+    field = "chat.tool_choice"
+    if structure is not None:
+        raise InvalidInputError(f"{field}: TOOL_CHOICE_REQUIRED is not accepted beside structure", field=field)
+    if len(grammar.encode()) > MAX_BYTES["grammar"]:
+        raise InvalidInputError(
+            f"{field}: TOOL_CHOICE_REQUIRED takes tools of about {MAX_BYTES['grammar']} bytes; name one", field=field
+        )
+    return Structure(grammar=grammar, marked=True)
 
 
 def _structure(message: inference_pb2.GenerateRequest) -> Structure | None:

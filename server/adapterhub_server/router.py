@@ -27,6 +27,8 @@ class Choice(NamedTuple):
     """The task's, the rule's or the router's."""
     falls_back: bool = False
     """Whether the bare base answers when the adapter is not there."""
+    system_prompt: str | None = None
+    """The system turn of a chat that brings none."""
 
     def message(self) -> inference_pb2.RouteChoice:
         return inference_pb2.RouteChoice(by=self.by, name=self.name, adapter=self.adapter)
@@ -64,8 +66,8 @@ class Router:
         falls_back = route.fallback == "base"
         for rule in route.rules:
             if rule.matches(given):
-                return Choice(draw(rule.targets, task, key).adapter, "rule", rule.name, falls_back)
-        return Choice(draw(route.targets, task, key).adapter, "task", task, falls_back)
+                return Choice(draw(rule.targets, task, key).adapter, "rule", rule.name, falls_back, route.system_prompt)
+        return Choice(draw(route.targets, task, key).adapter, "task", task, falls_back, route.system_prompt)
 
 
 def _text(message: inference_pb2.GenerateRequest) -> str:
