@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from adapterhub_server.access import Access
+from adapterhub_server.calls import Observer
 from adapterhub_server.credentials import CertificateFiles
-from adapterhub_server.door import Observer
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service

@@ -29,9 +29,13 @@ NEEDS: Mapping[str, Scope] = {
     "/adapterhub.v1.Routes/Set": "manage",
     "/adapterhub.v1.Routes/Delete": "manage",
     "/adapterhub.v1.Server/Info": "infer",
+    "/openai.v1.OpenAI/ListModels": "infer",
+    "/openai.v1.OpenAI/GetModel": "infer",
+    "/openai.v1.OpenAI/Completions": "infer",
+    "/openai.v1.OpenAI/ChatCompletions": "infer",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "infer",
 }
-"""The scope a key must have for each method."""
+"""The scope a key must have for each method; those of the HTTP door are named as if a service had them."""
 
 
 class Access:

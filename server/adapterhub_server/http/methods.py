@@ -1,0 +1,41 @@
+"""The methods of the HTTP door."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from adapterhub_server.behind import Behind
+from adapterhub_server.call import CALL
+from adapterhub_server.http import chat_answer
+from adapterhub_server.http.body import read_object
+from adapterhub_server.http.chat_body import read_chat
+from adapterhub_server.http.endpoint import Asked
+from adapterhub_server.http.heading import Heading
+from adapterhub_server.http.models import Models
+from adapterhub_server.http.reply import JSON
+from adapterhub_server.http.token_texts import TokenTexts
+
+
+class Methods:
+    """Each decodes, asks `Answers`, and encodes."""
+
+    def __init__(self, behind: Behind) -> None:
+        self._answers = behind.answers
+        self._base = behind.engine.base.record.id
+        self._models = Models(behind)
+        self._texts = TokenTexts(behind.engine.base.tokenizer)
+
+    async def list_models(self, asked: Asked) -> JSON:
+        return await self._models.all()
+
+    async def get_model(self, asked: Asked) -> JSON:
+        return await self._models.get(asked.path["name"])
+
+    async def chat_completions(self, asked: Asked) -> JSON | AsyncGenerator[JSON]:
+        message, options = read_chat(read_object(asked.body), self._base)
+        heading = Heading.of("chatcmpl", CALL.get().request_id, options.model)
+        if options.stream:
+            pieces = self._answers.pieces(message, asked.metadata)
+            include_usage = options.stream_options.include_usage
+            return chat_answer.events(heading, pieces, self._texts, include_usage=include_usage)
+        return chat_answer.whole(heading, await self._answers.whole(message, asked.metadata), self._texts)
