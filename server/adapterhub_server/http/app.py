@@ -33,6 +33,7 @@ def http_app(behind: Behind, lines: Lines) -> Starlette:
         Route("/health", health, methods=["GET"]),
         Route("/v1/models", endpoint("ListModels", methods.list_models), methods=["GET"]),
         Route("/v1/models/{name:path}", endpoint("GetModel", methods.get_model), methods=["GET"]),
+        Route("/v1/completions", endpoint("Completions", methods.completions), methods=["POST"]),
         Route("/v1/chat/completions", endpoint("ChatCompletions", methods.chat_completions), methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_such})

@@ -18,6 +18,8 @@ from adapterhub_server.ports import cannot_listen
 
 KEEP_ALIVE_SECONDS = 75
 """That a connection may be idle: longer than clients keep one, so that none is closed under a request."""
+SILENT_SECONDS = 20
+"""After which a client is asked for a sign of life, and again until it is given up."""
 LAST_SECONDS = 5.0
 """For answers to be written once their generations were ended."""
 
@@ -86,6 +88,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _drop_the_silent(bound)
             bound.bind(address)
             bound.setblocking(False)
         except OSError:
@@ -94,3 +97,14 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise cannot_listen(error, host, port, "--http-port") from None
     return bound
+
+
+def _drop_the_silent(listening: socket.socket) -> None:
+    """Connections, which have these options from the socket they come from, end where the client is no longer there,
+    or reads nothing of what waits for it.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    seconds = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": SILENT_SECONDS, "TCP_KEEPCNT": 1}
+    for name, value in (seconds | {"TCP_USER_TIMEOUT": 2000 * SILENT_SECONDS}).items():
+        if hasattr(socket, name):  # not every system knows all
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

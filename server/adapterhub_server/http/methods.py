@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 
 from adapterhub_server.behind import Behind
 from adapterhub_server.call import CALL
-from adapterhub_server.http import chat_answer
+from adapterhub_server.http import chat_answer, completion_answer, side_by_side
 from adapterhub_server.http.body import read_object
 from adapterhub_server.http.chat_body import read_chat
+from adapterhub_server.http.completion_body import read_completion
 from adapterhub_server.http.endpoint import Asked
 from adapterhub_server.http.heading import Heading
 from adapterhub_server.http.models import Models
@@ -33,9 +34,22 @@ class Methods:
 
     async def chat_completions(self, asked: Asked) -> JSON | AsyncGenerator[JSON]:
         message, options = read_chat(read_object(asked.body), self._base)
-        heading = Heading.of("chatcmpl", CALL.get().request_id, options.model)
+        call = CALL.get()
+        call.fills = True
+        heading = Heading.of("chatcmpl", call.request_id, options.model)
         if options.stream:
             pieces = self._answers.pieces(message, asked.metadata)
             include_usage = options.stream_options.include_usage
             return chat_answer.events(heading, pieces, self._texts, include_usage=include_usage)
         return chat_answer.whole(heading, await self._answers.whole(message, asked.metadata), self._texts)
+
+    async def completions(self, asked: Asked) -> JSON | AsyncGenerator[JSON]:
+        messages, options = read_completion(read_object(asked.body), self._base)
+        heading = Heading.of("cmpl", CALL.get().request_id, options.model)
+        if options.stream:
+            pieces = side_by_side.pieces(self._answers, messages, asked.metadata)
+            return completion_answer.events(
+                heading, pieces, self._texts, n=options.n, include_usage=options.stream_options.include_usage
+            )
+        answers = await side_by_side.wholes(self._answers, messages, asked.metadata)
+        return completion_answer.whole(heading, answers, self._texts)

@@ -1,0 +1,85 @@
+"""Several generations of one call, each counted and timed by itself, under way at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from adapterhub.pb.v1 import inference_pb2
+from adapterhub_server.answers import Answers
+from adapterhub_server.call import CALL, Call
+from adapterhub_server.requests import Metadata
+
+T = TypeVar("T")
+Message = inference_pb2.GenerateRequest
+Piece = inference_pb2.GenerateStreamResponse
+
+
+async def wholes(
+    answers: Answers, messages: Sequence[Message], metadata: Metadata
+) -> list[inference_pb2.GenerateResponse]:
+    """The answer to each. The first that fails ends the others. Raises as `Answers.whole`."""
+    if len(messages) == 1:
+        return [await answers.whole(messages[0], metadata)]
+    async with _parts() as begin:
+        tasks = [begin(answers.whole(message, metadata)) for message in messages]
+        return list(await asyncio.gather(*tasks))
+
+
+async def pieces(
+    answers: Answers, messages: Sequence[Message], metadata: Metadata
+) -> AsyncGenerator[tuple[int, Piece]]:
+    """The answers as they come, each piece with the place of its message. Raises as `Answers.pieces`."""
+    if len(messages) == 1:
+        async with aclosing(answers.pieces(messages[0], metadata)) as alone:
+            async for piece in alone:
+                yield 0, piece
+        return
+    arrived: asyncio.Queue[tuple[int, Piece] | None] = asyncio.Queue(maxsize=1)  # a slow reader holds all up
+
+    async def feed(place: int, message: Message) -> None:
+        try:
+            async with aclosing(answers.pieces(message, metadata)) as stream:
+                async for piece in stream:
+                    await arrived.put((place, piece))
+        finally:
+            await arrived.put(None)
+
+    async with _parts() as begin:
+        tasks = [begin(feed(place, message)) for place, message in enumerate(messages)]
+        left = len(tasks)
+        while left:
+            if (next_piece := await arrived.get()) is not None:
+                yield next_piece
+                continue
+            left -= 1
+            for task in tasks:
+                if task.done():
+                    task.result()  # raises what ended it
+        await asyncio.gather(*tasks)
+
+
+@asynccontextmanager
+async def _parts() -> AsyncGenerator[Callable[[Coroutine[Any, Any, T]], asyncio.Task[T]]]:
+    """`begin(work)` runs work as a part of the call under way; what is left at the end is ended, and all is joined."""
+    whole = CALL.get()
+    parts: list[Call] = []
+    tasks: list[asyncio.Task[T]] = []
+
+    def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        context = copy_context()
+        parts.append(whole.part())
+        context.run(CALL.set, parts[-1])
+        tasks.append(asyncio.create_task(work, context=context))
+        return tasks[-1]
+
+    try:
+        yield begin
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        whole.join(parts)
