@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from urllib.parse import urlsplit
 import grpc
 import openai
 import pytest
-from adapterhub_server.access import Access
-from adapterhub_server.keys import Keys
 from openai import AsyncOpenAI, OpenAI
 from prometheus_client import generate_latest
 from serving import LONG, Serving, serving
 
 from adapterhub.base import BaseModel
-from adapterhub.client import Client, Turn
+from adapterhub.client import Turn
 from adapterhub.pb.v1 import inference_pb2, inference_pb2_grpc
 from adapterhub.prompt_format import PromptFormat
 
@@ -164,7 +161,7 @@ def test_models_are_the_base_and_the_adapters_that_fit_it(server: Serving, ask: 
     assert ask.models.retrieve("team/listed").root == str(ref)
     with pytest.raises(openai.NotFoundError, match="no model"):
         ask.models.retrieve("team/unheard-of")
-    server.client.load("team/listed")
+    server.client.generate("x", adapter="team/listed", max_new_tokens=1)
     server.client.unload("team/listed")
     assert "team/listed" not in {model.id for model in ask.models.list()}
 
@@ -214,6 +211,7 @@ def test_bodies_and_paths_that_are_none_get_an_error_object_too(server: Serving)
     for method, path, body, status, code in (
         ("POST", "/v1/completions", b"{", 400, "invalid_input"),
         ("POST", "/v1/completions", b"[1]", 400, "invalid_input"),
+        ("POST", "/v1/completions", b'{"model": "m", "prompt": "\\uD800"}', 400, "invalid_input"),
         ("POST", "/v1/embeddings", b"{}", 404, "no_such_route"),
         ("GET", "/v1/completions", b"", 405, "no_such_route"),
         ("POST", "/v1/completions", b" " * ((4 << 20) + 1), 413, "invalid_input"),
@@ -282,52 +280,3 @@ def test_a_request_id_goes_in_and_out_and_a_call_is_counted_like_any_other(serve
     assert answer.parse().id == "cmpl-mine-1"
     told = generate_latest(server.metrics.registry).decode()
     assert 'adapterhub_requests_total{adapter="",outcome="length",rpc="OpenAI/Completions"}' in told
-
-
-def test_keys_scopes_and_limits_are_those_of_grpc(base: BaseModel, tmp_path: Path) -> None:
-    keys = Keys(tmp_path / "keys.json")
-    team = keys.create("team", tenant="team", scopes=["infer"], adapters=["team/*"])
-    manager = keys.create("manager", tenant="team", scopes=["manage"], adapters=[])
-    with serving(base, tmp_path, access=Access(keys, max_calls=1), http=True) as server:
-        server.publish("team/own")
-        server.publish("other/own")
-        asked = {"prompt": "x", "max_tokens": 4}
-        with OpenAI(base_url=server.url, api_key=team, max_retries=0) as client:
-            assert [model.id for model in client.models.list()][1:] == ["team/own"]
-            assert client.completions.create(model="team/own", **asked).choices  # type: ignore[call-overload]
-            with pytest.raises(openai.PermissionDeniedError, match="not allowed with this API key"):
-                client.completions.create(model="other/own", **asked)  # type: ignore[call-overload]
-            server.pace.seconds = 0.05
-            with Client(server.address, api_key=team) as ours:
-                running = ours.generate_stream("x", max_new_tokens=LONG, ignore_eos=True)
-                next(running)
-                with pytest.raises(openai.RateLimitError) as shed:
-                    client.completions.create(model="team/own", **asked)  # type: ignore[call-overload]
-                assert (shed.value.response.headers["retry-after"], shed.value.code) == ("1", "queue_full")
-                running.close()
-        for key, error in ((manager, openai.PermissionDeniedError), ("ahk_no", openai.AuthenticationError)):
-            with OpenAI(base_url=server.url, api_key=key, max_retries=0) as client, pytest.raises(error):
-                client.completions.create(model="team/own", **asked)  # type: ignore[call-overload]
-        connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
-        connection.request("GET", "/health")
-        assert json.load(connection.getresponse()) == {"status": "ok"}
-        connection.close()
-
-
-def test_what_runs_when_the_door_closes_is_told_so(base: BaseModel, tmp_path: Path) -> None:
-    with serving(base, tmp_path, http=True) as server:
-        server.pace.seconds = 0.02
-        with OpenAI(base_url=server.url, api_key="none", max_retries=0) as client:
-            stream = iter(
-                client.completions.create(
-                    model=base.record.id, prompt="x", stream=True, max_tokens=LONG, extra_body={"ignore_eos": True}
-                )
-            )
-            next(stream)
-            began = time.monotonic()
-            with pytest.raises(openai.APIError, match="the server is stopping"):
-                assert server.web is not None
-                server.loop.run(server.web.stop(grace=0))
-                list(stream)
-            assert time.monotonic() - began < 30
-        server.wait_idle()

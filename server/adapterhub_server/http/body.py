@@ -22,25 +22,26 @@ ONLY: dict[str, tuple[Any, ...]] = {
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The object, without what is null in it, which OpenAI's clients send for what is not given.
-
-    Raises InvalidInputError when it is none.
-    """
+    """The object. Raises InvalidInputError when it is none, or has what no text has."""
     try:
         values = json.loads(body)
+        if b"\\ud" in body.lower():  # half of a surrogate pair is no text, which JSON does not mind
+            json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"the body is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise InvalidInputError("the body is not a JSON object")
-    return without_nulls(values)
+    return values
 
 
 def without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's clients send null for what is not given."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def shared_out(values: dict[str, Any], *kinds: type[Config]) -> list[dict[str, Any]]:
-    """The fields of each kind. Raises ConfigError naming the first that is of none, and what is close to it."""
+    """The fields of each kind that are not null. Raises ConfigError naming the first that is of none, and what is close to it."""
+    values = without_nulls(values)
     known = sorted({name for kind in kinds for name in kind.model_fields})
     for name, value in values.items():
         if name in ONLY:
