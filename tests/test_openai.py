@@ -94,6 +94,8 @@ def test_a_completion_takes_its_prompt_as_it_is_and_several_at_once(server: Serv
     told = alone.choices[0].logprobs
     assert told.token_logprobs == pytest.approx([each.logprob for each in ours[0].logprobs])
     assert told.text_offset == [len("".join(told.tokens[:number])) for number in range(len(told.tokens))]
+    echoed = ask.completions.create(model=model, prompt=QUESTION, echo=True, **GREEDY)
+    assert echoed.choices[0].text == QUESTION + ours[0].text
     together = ask.completions.create(model=model, prompt=prompts, **GREEDY)
     assert [choice.text for choice in together.choices] == [each.text for each in ours]
     assert together.usage.completion_tokens == sum(each.usage.generated_tokens for each in ours)
@@ -220,6 +222,13 @@ def test_bodies_and_paths_that_are_none_get_an_error_object_too(server: Serving)
         answer = connection.getresponse()
         assert (answer.status, json.load(answer)["error"]["code"]) == (status, code)
     connection.close()
+
+
+def test_pages_of_other_origins_ask_nothing_of_a_server_without_keys(server: Serving, ask: Any) -> None:
+    own = server.url.removesuffix("/v1")
+    assert ask.models.list(extra_headers={"origin": own}).data
+    with pytest.raises(openai.PermissionDeniedError, match="not this server's"):
+        ask.models.list(extra_headers={"origin": "https://evil.example"})
 
 
 def test_a_client_that_goes_away_ends_its_generation_streamed_or_not(server: Serving, ask: Any) -> None:

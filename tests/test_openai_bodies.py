@@ -63,7 +63,7 @@ def test_what_openai_defaults_to_is_what_is_asked() -> None:
     assert told(message) == {"text": "hi", "sampling": {"temperature": 1.0, "seed": "1"}}
     first, second = (read_chat({name: value for name, value in ASKED.items() if name != "seed"}, "b") for _ in "ab")
     assert first[0].sampling.seed != second[0].sampling.seed
-    (completion,), _ = read_completion({"model": "base", "prompt": "x", "seed": 1}, "base")
+    (completion,) = read_completion({"model": "base", "prompt": "x", "seed": 1}, "base").messages
     assert completion.sampling.max_new_tokens == 16
     assert completion.prompt_format.kind == inference_pb2.PromptFormat.KIND_RAW
 
@@ -127,10 +127,10 @@ def test_completions_take_texts_and_token_ids_and_choices() -> None:
         ([1, 2], [("", [1, 2])]),
         ([[1], [2]], [("", [1]), ("", [2])]),
     ):
-        messages, _ = read_completion({**asked, "prompt": prompt}, "base")
+        messages = read_completion({**asked, "prompt": prompt}, "base").messages
         assert [(each.text, list(each.token_ids.ids)) for each in messages] == expected
         assert {(each.n, each.best_of) for each in messages} == {(2, 3)}
-    for refused in ({"prompt": [["a"]]}, {"prompt": 3}, {"echo": True}, {"suffix": "x"}, {"prompt": ["a"] * 129}):
+    for refused in ({"prompt": [["a"]]}, {"prompt": 3}, {"echo": 2}, {"suffix": "x"}, {"prompt": ["a"] * 129}):
         with pytest.raises(InvalidInputError) as error:
             read_completion({**asked, "prompt": "x", **refused}, "base")
         assert error.value.field in refused
@@ -156,6 +156,27 @@ def test_several_choices_and_tool_calls_are_read_as_such(texts: TokenTexts) -> N
     both = inference_pb2.GenerateResponse(choices=[choices[0]] * 2)
     completion = Completion.model_validate(completion_answer.whole(HEADING, [both, both], texts))
     assert [(choice.index, choice.text) for choice in completion.choices] == [(number, "a") for number in range(4)]
+
+
+def test_an_echo_gives_the_prompt_back_and_its_tokens(texts: TokenTexts) -> None:
+    asked = {"model": "base", "prompt": ["ab", "c"], "echo": True, "logprobs": 1}
+    messages, _, echo = read_completion(asked, "base")
+    assert echo
+    assert [message.sampling.prompt_logprobs for message in messages] == [1, 1]
+    likely = [inference_pb2.TokenLogprobs(logprob=-value) for value in (1.0, 2.0)]
+    answer = inference_pb2.GenerateResponse(
+        text="!",
+        token_ids=[ord("!")],
+        finish_reason=inference_pb2.FINISH_REASON_LENGTH,
+        prompt_logprobs=likely[:1],
+        logprobs=likely[1:],
+    )
+    echoes = [completion_answer.Echo("ab", [ord("a"), ord("b")])]
+    (choice,) = completion_answer.whole(HEADING, [answer], texts, echoes)["choices"]
+    logprobs = choice["logprobs"]
+    assert choice["text"] == "ab!"
+    assert logprobs["token_logprobs"] == [None, -1.0, -2.0]  # nothing comes before the first
+    assert (len(logprobs["tokens"]), logprobs["text_offset"]) == (3, [0, 1, 2])
 
 
 def test_streamed_choices_and_tool_calls_are_read_as_such(texts: TokenTexts) -> None:

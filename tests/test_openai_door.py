@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -41,7 +42,7 @@ def test_keys_scopes_and_limits_are_those_of_grpc(base: BaseModel, tmp_path: Pat
     with serving(base, tmp_path, access=Access(keys, max_calls=1), http=True) as server:
         server.publish("team/own")
         server.publish("other/own")
-        asked = {"prompt": "x", "max_tokens": 4}
+        asked: Any = {"prompt": "x", "max_tokens": 4}
         with OpenAI(base_url=server.url, api_key=team, max_retries=0) as client:
             assert [model.id for model in client.models.list()][1:] == ["team/own"]
             assert client.completions.create(model="team/own", **asked).choices

@@ -40,7 +40,10 @@ def without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def shared_out(values: dict[str, Any], *kinds: type[Config]) -> list[dict[str, Any]]:
-    """The fields of each kind that are not null. Raises ConfigError naming the first that is of none, and what is close to it."""
+    """The fields of each kind that are not null.
+
+    Raises ConfigError naming the first that is of none, and what is close to it.
+    """
     values = without_nulls(values)
     known = sorted({name for kind in kinds for name in kind.model_fields})
     for name, value in values.items():

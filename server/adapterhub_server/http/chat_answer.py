@@ -26,7 +26,7 @@ def whole(heading: Heading, answer: inference_pb2.GenerateResponse, texts: Token
         for index, choice in enumerate(choices(answer))
     ]
     took = usage(answer.usage.prompt_tokens, answer.usage.generated_tokens)
-    return {**heading.over(WHOLE, told), "usage": took, "adapterhub": own_facts(answer, answer)}
+    return {**heading.over(WHOLE, told), "usage": took, "adapterhub": own_facts(answer, answer, texts)}
 
 
 async def events(
@@ -52,7 +52,7 @@ async def events(
             }
             event = heading.over(PIECE, [choice])
             if piece.HasField("timings"):
-                event["adapterhub"] = own_facts(first, piece)
+                event["adapterhub"] = own_facts(first, piece, texts)
             yield event
             if piece.HasField("usage") and include_usage:
                 took = usage(piece.usage.prompt_tokens, piece.usage.generated_tokens)

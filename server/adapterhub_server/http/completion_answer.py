@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.http.heading import FINISH_REASONS, Heading, choices, own_facts, usage
@@ -14,21 +14,38 @@ from adapterhub_server.http.token_texts import TokenTexts
 KIND = "text_completion"
 
 
-def whole(heading: Heading, answers: Sequence[inference_pb2.GenerateResponse], texts: TokenTexts) -> dict[str, Any]:
+class Echo(NamedTuple):
+    """A prompt that is given back."""
+
+    text: str
+    token_ids: Sequence[int] = ()
+    """Where its log-probabilities are told."""
+
+
+def whole(
+    heading: Heading,
+    answers: Sequence[inference_pb2.GenerateResponse],
+    texts: TokenTexts,
+    echoes: Sequence[Echo] | None = None,
+) -> dict[str, Any]:
     """The whole answers to all prompts, one prompt's after another's; what only we tell is the first one's."""
-    told = [
-        {
-            "index": index,
-            "text": choice.text,
-            "logprobs": texts.of_completion(choice.token_ids, choice.logprobs, begins=0),
-            "finish_reason": FINISH_REASONS[choice.finish_reason],
-        }
-        for index, choice in enumerate(choice for answer in answers for choice in choices(answer))
-    ]
+    told: list[dict[str, Any]] = []
+    for answer, echo in zip(answers, echoes or [Echo("")] * len(answers), strict=True):
+        front = [None, *answer.prompt_logprobs] if echo.token_ids else []
+        for choice in choices(answer):
+            logprobs = texts.of_completion([*echo.token_ids, *choice.token_ids], [*front, *choice.logprobs])
+            told.append(
+                {
+                    "index": len(told),
+                    "text": echo.text + choice.text,
+                    "logprobs": logprobs,
+                    "finish_reason": FINISH_REASONS[choice.finish_reason],
+                }
+            )
     took = usage(
         sum(answer.usage.prompt_tokens for answer in answers), sum(answer.usage.generated_tokens for answer in answers)
     )
-    return {**heading.over(KIND, told), "usage": took, "adapterhub": own_facts(answers[0], answers[0])}
+    return {**heading.over(KIND, told), "usage": took, "adapterhub": own_facts(answers[0], answers[0], texts)}
 
 
 async def events(
@@ -60,7 +77,7 @@ async def events(
             if piece.HasField("usage"):
                 took[0] += piece.usage.prompt_tokens
                 took[1] += piece.usage.generated_tokens
-                event["adapterhub"] = own_facts(first[prompt], piece)
+                event["adapterhub"] = own_facts(first[prompt], piece, texts)
             yield event
     if include_usage:
         yield {**heading.over(KIND, []), "usage": usage(*took)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -15,8 +15,6 @@ from adapterhub_server.http.structures import StructureOptions
 
 MAX_PROMPTS = 128
 
-Prompts = list[str | list[Count]]
-
 
 class CompletionOptions(Config):
     """What only a completion may be asked."""
@@ -25,11 +23,20 @@ class CompletionOptions(Config):
     """A text, token ids, or a list of such."""
     best_of: Count | None = None
     logprobs: Count | None = None
-    echo: Literal[False] = False
+    echo: bool = False
+    """Give the prompt back in front of the text; with `logprobs`, its tokens' too."""
     suffix: Annotated[str, Field(max_length=0)] = ""
 
 
-def read_completion(values: dict[str, Any], base: str) -> tuple[list[inference_pb2.GenerateRequest], GenerationOptions]:
+class Completions(NamedTuple):
+    """What is asked of the engine, and how it is told."""
+
+    messages: list[inference_pb2.GenerateRequest]
+    options: GenerationOptions
+    echo: bool
+
+
+def read_completion(values: dict[str, Any], base: str) -> Completions:
     """Raises InvalidInputError naming what is not accepted.
 
     A prompt is taken as it is, without the format that an adapter was trained with, unless the request asks for it.
@@ -42,11 +49,18 @@ def read_completion(values: dict[str, Any], base: str) -> tuple[list[inference_p
         common.sampling.max_new_tokens = 16  # as OpenAI's
     if completion.logprobs is not None:
         common.sampling.logprobs = completion.logprobs
+    prompts = _prompts(completion.prompt)
+    if completion.echo and options.stream:
+        raise InvalidInputError("echo: not in a stream", field="echo")
+    if completion.echo and completion.logprobs is not None:
+        common.sampling.prompt_logprobs = completion.logprobs
+    elif options.prompt_logprobs is not None and len(prompts) > 1:
+        raise InvalidInputError("prompt_logprobs: of one prompt; or echo and logprobs", field="prompt_logprobs")
     if completion.best_of is not None and completion.best_of != options.n:
         common.best_of = completion.best_of
     if (structure := StructureOptions.load(structures, where=WHERE).message()) is not None:
         common.structure.CopyFrom(structure)
-    return [_message(common, prompt, options) for prompt in _prompts(completion.prompt)], options
+    return Completions([_message(common, prompt, options) for prompt in prompts], options, completion.echo)
 
 
 def _message(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from adapterhub.errors import ForbiddenError
 from adapterhub_server.call import Call
+from adapterhub_server.caller import ANYBODY, CALLER
 from adapterhub_server.calls import Calls
 from adapterhub_server.http.line import Lines
 from adapterhub_server.http.reply import JSON, Reply
@@ -50,6 +53,7 @@ class Endpoint:
         try:
             async with self._lines.hold(receive) as line:
                 with self._calls.inside(self._name, call, headers):
+                    _check_origin(headers)
                     asked = Asked(await line.body(), request.path_params, request.headers.items())
                     line.watch()
                     given = await self._method(asked)
@@ -66,6 +70,15 @@ class Endpoint:
             # The client went away, and nobody is left to be told.
         except Exception as error:  # noqa: BLE001  each has a status
             await reply.failed(error)
+
+
+def _check_origin(headers: Mapping[str, str]) -> None:
+    """A page of somebody else's, open in the browser of who may reach this port, has no key, and asks nothing where
+    none is needed. Raises ForbiddenError.
+    """
+    origin = headers.get("origin", "")
+    if CALLER.get() is ANYBODY and origin and urlsplit(origin).netloc != headers.get("host"):
+        raise ForbiddenError(f"origin {origin}: not this server's, which has no keys")
 
 
 def _address(request: Request) -> str:

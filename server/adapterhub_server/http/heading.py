@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from google.protobuf.duration_pb2 import Duration
 
 from adapterhub.pb.v1 import inference_pb2
+from adapterhub_server.http.token_texts import TokenTexts
 
 FINISH_REASONS = {
     inference_pb2.FINISH_REASON_STOP: "stop",
@@ -51,10 +52,14 @@ def usage(prompt_tokens: int, generated_tokens: int) -> dict[str, int]:
     }
 
 
-def own_facts(first: Answer, last: Answer) -> dict[str, Any]:
-    """What only we tell: who answered, by which rule, and where the time went, in seconds."""
+def own_facts(first: Answer, last: Answer, texts: TokenTexts) -> dict[str, Any]:
+    """What only we tell: who answered, by which rule, where the time went, in seconds, and how likely the prompt was,
+    where that was asked.
+    """
     timings = last.timings
+    prompt = {"prompt_logprobs": texts.of_prompt(first.prompt_logprobs)} if first.prompt_logprobs else {}
     return {
+        **prompt,
         "adapter": first.adapter,
         "digest": first.adapter_digest,
         "route": {"by": first.route.by, "name": first.route.name, "adapter": first.route.adapter},

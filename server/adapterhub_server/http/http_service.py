@@ -49,6 +49,7 @@ class HttpService:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # anybody on this machine could take another's address
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
         )

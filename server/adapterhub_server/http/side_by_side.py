@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any
 
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.answers import Answers
 from adapterhub_server.call import CALL, Call
 from adapterhub_server.requests import Metadata
 
-T = TypeVar("T")
 Message = inference_pb2.GenerateRequest
+Begin = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 Piece = inference_pb2.GenerateStreamResponse
 
 
@@ -63,13 +63,13 @@ async def pieces(
 
 
 @asynccontextmanager
-async def _parts() -> AsyncGenerator[Callable[[Coroutine[Any, Any, T]], asyncio.Task[T]]]:
+async def _parts() -> AsyncGenerator[Begin]:
     """`begin(work)` runs work as a part of the call under way; what is left at the end is ended, and all is joined."""
     whole = CALL.get()
     parts: list[Call] = []
-    tasks: list[asyncio.Task[T]] = []
+    tasks: list[asyncio.Task[Any]] = []
 
-    def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def begin(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         context = copy_context()
         parts.append(whole.part())
         context.run(CALL.set, parts[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from adapterhub.pb.v1 import inference_pb2
@@ -34,26 +35,41 @@ class TokenTexts:
         ]
         return {"content": content, "refusal": None}
 
-    def of_completion(self, token_ids: Iterable[int], logprobs: Logprobs, begins: int) -> dict[str, Any] | None:
-        """As a completion's choice has them; the first token's text begins at that offset."""
+    def of_completion(
+        self, token_ids: Iterable[int], logprobs: Sequence[inference_pb2.TokenLogprobs | None], begins: int = 0
+    ) -> dict[str, Any] | None:
+        """As a completion's choice has them; the first token's text begins at that offset. None where none are told."""
         if not logprobs:
             return None
-        tokens = [self._text(token) for token in token_ids]
-        offsets = [begins]
-        for token in tokens[:-1]:
-            offsets.append(offsets[-1] + len(token))
+        tokens = [self.text([token]) for token in token_ids]
+        offsets = list(accumulate(map(len, tokens), initial=begins))[:-1]
+        top = [{self.text([each.token_id]): each.logprob for each in told.top} if told else None for told in logprobs]
         return {
             "tokens": tokens,
-            "token_logprobs": [told.logprob for told in logprobs],
-            "top_logprobs": [{self._text(each.token_id): each.logprob for each in told.top} for told in logprobs],
+            "token_logprobs": [told.logprob if told else None for told in logprobs],
+            "top_logprobs": top,
             "text_offset": offsets,
         }
 
+    def of_prompt(self, logprobs: Logprobs) -> list[dict[str, Any]]:
+        """Of every token of a prompt but the first."""
+        return [
+            {
+                "logprob": told.logprob,
+                "top": [
+                    {"token_id": each.token_id, "token": self.text([each.token_id]), "logprob": each.logprob}
+                    for each in told.top
+                ],
+            }
+            for told in logprobs
+        ]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """What they decode to, special tokens included."""
+        return str(self._tokenizer.decode(list(token_ids)))
+
     def _entry(self, token: int, logprob: float) -> dict[str, Any]:
-        text = self._text(token)
+        text = self.text([token])
         # A part of a character has bytes, but its text no longer tells them.
         told = None if PART_OF_A_CHARACTER in text else list(text.encode())
         return {"token": text, "logprob": logprob, "bytes": told}
-
-    def _text(self, token: int) -> str:
-        return str(self._tokenizer.decode([token]))
