@@ -22,7 +22,6 @@ from adapterhub_server.keys import Keys
 from adapterhub_server.serve import serve
 from certificates import make_certificates
 from openai import OpenAI
-from processes import served
 from serving import LONG, serving
 
 from adapterhub.base import BaseModel
@@ -107,17 +106,6 @@ def test_tls_is_that_of_grpc_and_renewed_certificates_are_taken(base: BaseModel,
         assert urlopen(health, context=client()).status == 200
         with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
             urlopen(health, context=before)
-
-
-def test_serve_tells_where_openais_clients_find_it(tiny_base: Path) -> None:
-    with served(tiny_base, "--http-port", "0") as (process, _):
-        assert process.stdout is not None
-        process.stdout.readline()
-        url = process.stdout.readline().removeprefix("http: ").strip()
-        with OpenAI(base_url=url, api_key="none", max_retries=0) as client:
-            assert [model.id for model in client.models.list()] == [tiny_base.name]
-        process.terminate()
-        assert process.wait(timeout=60) == 0
 
 
 def test_an_http_port_in_use_is_told_before_the_base_is_looked_for() -> None:
