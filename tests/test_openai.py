@@ -239,6 +239,8 @@ def test_a_client_that_goes_away_ends_its_generation_streamed_or_not(server: Ser
         stream.close()
     with server.cut_short(), pytest.raises(openai.APITimeoutError):
         ask.with_options(timeout=0.5).completions.create(**asked, extra_body={"ignore_eos": True})
+    cancelled = 'adapterhub_requests_total{adapter="",outcome="CANCELLED",rpc="OpenAI/Completions"} 2.0'
+    server.wait_until(lambda: cancelled in generate_latest(server.metrics.registry).decode())
 
 
 def test_the_async_client_streams_many_at_once_from_shared_steps(server: Serving, ask: Any) -> None:

@@ -18,6 +18,8 @@ import pytest
 from adapterhub_server.access import Access
 from adapterhub_server.config import ServeConfig
 from adapterhub_server.credentials import CertificateFiles
+from adapterhub_server.http import reply
+from adapterhub_server.http.protocol import BREAK
 from adapterhub_server.keys import Keys
 from adapterhub_server.serve import serve
 from certificates import make_certificates
@@ -79,6 +81,20 @@ def test_what_runs_when_the_door_closes_is_told_so(base: BaseModel, tmp_path: Pa
             with pytest.raises(openai.APIError, match="the server is stopping"):
                 list(stream)
         server.wait_idle()
+
+
+def test_the_connection_of_a_client_that_reads_nothing_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply, "UNREAD_SECONDS", 0.01)
+    told: list[str] = []
+
+    async def send(message: Any) -> None:
+        told.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()  # as uvicorn does while its buffer is full
+
+    scope = {"type": "http", "state": {BREAK: lambda: told.append("broken")}}
+    asyncio.run(reply.Reply(scope, send, "id").event({}))
+    assert told == ["http.response.start", "http.response.body", "broken"]
 
 
 @pytest.mark.parametrize("mutual", [False, True])

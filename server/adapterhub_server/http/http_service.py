@@ -13,6 +13,7 @@ from adapterhub_server.behind import Behind
 from adapterhub_server.credentials import CertificateFiles
 from adapterhub_server.http.app import http_app
 from adapterhub_server.http.line import Lines
+from adapterhub_server.http.protocol import Protocol
 from adapterhub_server.http.tls import tls_context
 from adapterhub_server.ports import cannot_listen
 
@@ -45,6 +46,7 @@ class HttpService:
         """Answer."""
         config = uvicorn.Config(
             http_app(behind, self._lines),
+            http=Protocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -101,9 +103,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _drop_the_silent(listening: socket.socket) -> None:
-    """Connections, which have these options from the socket they come from, end where the client is no longer there,
-    or reads nothing of what waits for it.
-    """
+    """Connections, which have these options from the socket they come from, end where the client's machine is gone."""
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     seconds = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": SILENT_SECONDS, "TCP_KEEPCNT": 1}
     for name, value in (seconds | {"TCP_USER_TIMEOUT": 2000 * SILENT_SECONDS}).items():

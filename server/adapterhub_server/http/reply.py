@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,10 @@ from starlette.types import Message, Scope, Send
 
 from adapterhub_server.call import REQUEST_ID
 from adapterhub_server.http.failure import Failure
+from adapterhub_server.http.protocol import BREAK
+
+UNREAD_SECONDS = 40.0
+"""That a client may leave what is sent to it unread."""
 
 JSON = dict[str, Any]
 
@@ -49,7 +54,12 @@ class Reply:
         await self.end()
 
     async def _chunk(self, text: str, *, last: bool = False) -> None:
-        await self._send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": not last})
+        body = f"data: {text}\n\n".encode()
+        try:
+            async with asyncio.timeout(UNREAD_SECONDS):
+                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        except TimeoutError:
+            self._scope["state"][BREAK]()  # which ends the request as if the client had gone
 
 
 async def _nothing() -> Message:

@@ -38,28 +38,30 @@ async def pieces(
             async for piece in alone:
                 yield 0, piece
         return
-    arrived: asyncio.Queue[tuple[int, Piece] | None] = asyncio.Queue(maxsize=1)  # a slow reader holds all up
+    arrived: asyncio.Queue[tuple[int, Piece] | Exception | None] = asyncio.Queue(
+        maxsize=1
+    )  # a slow reader holds all up
 
     async def feed(place: int, message: Message) -> None:
         try:
             async with aclosing(answers.pieces(message, metadata)) as stream:
                 async for piece in stream:
                     await arrived.put((place, piece))
-        finally:
+        except Exception as error:  # noqa: BLE001  raised by who reads
+            await arrived.put(error)
+        else:
             await arrived.put(None)
 
     async with _parts() as begin:
-        tasks = [begin(feed(place, message)) for place, message in enumerate(messages)]
-        left = len(tasks)
+        left = len([begin(feed(place, message)) for place, message in enumerate(messages)])
         while left:
-            if (next_piece := await arrived.get()) is not None:
-                yield next_piece
-                continue
-            left -= 1
-            for task in tasks:
-                if task.done():
-                    task.result()  # raises what ended it
-        await asyncio.gather(*tasks)
+            match await arrived.get():
+                case None:
+                    left -= 1
+                case Exception() as error:
+                    raise error
+                case next_piece:
+                    yield next_piece
 
 
 @asynccontextmanager
