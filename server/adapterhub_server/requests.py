@@ -19,6 +19,9 @@ from adapterhub_server.catalog import Catalog
 from adapterhub_server.prompts import Prompts
 from adapterhub_server.router import Choice, Router
 
+MAX_NEW_TOKENS = 8192
+"""As `Sampling.max_new_tokens` has it."""
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -42,15 +45,19 @@ class Requests:
 
     async def admit(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Admitted:
         """Raises InvalidInputError naming the field, AuthError, AdapterNotFoundError, ConflictError, IntegrityError."""
-        sampling = _sampling(message.sampling)
-        structure = _structure(message)
         call = CALL.get()
+        fills = call.fills and not message.sampling.HasField("max_new_tokens")
+        sampling = _sampling(message.sampling, {"max_new_tokens": MAX_NEW_TOKENS} if fills else {})
+        structure = _structure(message)
         call.route = await self._router.choose(message, metadata)
         call.route, adapter = await self._adapter(call.route)
         encoded = await asyncio.to_thread(self._prompts.encode, message, adapter, call.route.system_prompt)
         if encoded.must_be:
             structure = _forced(structure, encoded.must_be)
         call.prompt_tokens = len(encoded.token_ids)
+        if fills:
+            room = await asyncio.to_thread(self._room, encoded.token_ids, adapter)
+            sampling = sampling.model_copy(update={"max_new_tokens": room})
         digest = adapter.digest if adapter else ""
         silent = encoded.calling.silent if encoded.calling else None
         request = Request(encoded.token_ids, digest, sampling, CALLER.get().tenant, structure, silent)
@@ -62,6 +69,11 @@ class Requests:
         token_ids = (await asyncio.to_thread(self._prompts.encode, message, adapter)).token_ids
         virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
         return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
+
+    def _room(self, prompt_ids: tuple[int, ...], adapter: Adapter | None) -> int:
+        """New tokens that the context has room for, at least one and no more than any request may ask for."""
+        virtual = self._engine.virtual_tokens(adapter) if adapter else 0
+        return max(1, min(MAX_NEW_TOKENS, self._engine.limits.max_length - len(prompt_ids) - virtual))
 
     async def _adapter(self, choice: Choice) -> tuple[Choice, Adapter | None]:
         if not choice.adapter:
@@ -82,9 +94,9 @@ class Requests:
         return adapter
 
 
-def _sampling(message: inference_pb2.Sampling) -> Sampling:
+def _sampling(message: inference_pb2.Sampling, defaults: Mapping[str, object]) -> Sampling:
     """Raises ConfigError naming the field."""
-    options: dict[str, object] = {}
+    options = dict(defaults)
     for field, value in message.ListFields():
         plain = dict(value) if isinstance(value, Mapping) else tuple(value) if field.is_repeated else value
         options[field.name] = plain
