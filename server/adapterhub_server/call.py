@@ -22,6 +22,9 @@ REQUEST_ID = "x-request-id"
 
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
+PART = "/request"
+"""Behind the name of a call that is one request of several in it."""
+
 SLACK = 0.1
 """Seconds: a client whose time is over breaks off a moment before the server's own clock says so."""
 
@@ -56,6 +59,10 @@ class Call:
     """The gRPC status it ended with, by name."""
     outcome: str = "ok"
     """`ok`; of a generation why it ended; of a call that failed, the reason as ErrorInfo has it."""
+    path: str = ""
+    """`/adapterhub.v1.Inference/Generate`."""
+    parts: int = 0
+    """Requests that came in it and are calls of their own."""
 
     @classmethod
     def begin(cls, method: str, peer: str, metadata: Mapping[str, str]) -> Call:
@@ -63,7 +70,13 @@ class Call:
         asked = metadata.get(REQUEST_ID, "")
         request_id = asked if _PLAIN.fullmatch(asked) else uuid.uuid4().hex
         parent = {name: metadata[name] for name in TRACE_CONTEXT if name in metadata}
-        return cls(method.rpartition(".")[2], request_id, peer, parent)
+        return cls(method.rpartition(".")[2], request_id, peer, parent, path=method)
+
+    def part(self) -> Call:
+        """The next of several requests that came in this one, as a call of its own."""
+        self.parts += 1
+        rpc = f"{self.rpc.removesuffix(PART)}{PART}"
+        return Call(rpc, f"{self.request_id}/{self.parts}", self.peer, self.parent, path=self.path)
 
     def let_in(self, caller: Caller) -> None:
         """It is known who calls."""

@@ -58,34 +58,55 @@ class Door(grpc.aio.ServerInterceptor):
                 async for answer in answers:
                     yield answer
 
-        async def both(messages: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
-            async with self._inside(method, context), aclosing(inner.stream_stream(messages, context)) as answers:
+        async def both(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+            each = (_decoded(decode, message) async for message in messages)
+            async with self._inside(method, context), aclosing(inner.stream_stream(each, context)) as answers:
                 async for answer in answers:
                     yield answer
 
-        if inner.request_streaming:  # reflection alone
-            return grpc.stream_stream_rpc_method_handler(both, decode, encode)
+        if inner.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(both, None, encode)
         if inner.response_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
         return grpc.unary_unary_rpc_method_handler(unary, None, encode)
 
     @asynccontextmanager
+    async def part(self, context: Context) -> AsyncIterator[None]:
+        """One of several requests that came in the call under way; in a task of its own, so that it has its own CALL.
+
+        It is let in, limited, logged and counted as a call, beside the one it came in. Raises what is raised inside;
+        AuthError and ForbiddenError when the key is not what it was; QueueFullError.
+        """
+        call = CALL.get().part()
+        async with self._told(call, _metadata(context), context):
+            yield
+
+    @asynccontextmanager
     async def _inside(self, method: str, context: Context) -> AsyncIterator[None]:
         """Lets in who may, and ends the call with the status of what is raised inside."""
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        metadata = _metadata(context)
         call = Call.begin(method, _address(context), metadata)
         told = ((REQUEST_ID, call.request_id),)
         context.set_trailing_metadata(told)
         try:
-            with self._admitted(method, call, metadata):
+            async with self._told(call, metadata, context):
+                yield
+        except Exception as error:
+            rich = rpc_status.to_status(to_status(error, request_id=call.request_id))
+            await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *told))
+
+    @asynccontextmanager
+    async def _told(self, call: Call, metadata: dict[str, str], context: Context) -> AsyncIterator[None]:
+        """Lets in who may, and tells the observers how it ended before whoever asked learns it."""
+        try:
+            with self._admitted(call, metadata):
                 yield
         except Exception as error:
             call.failed(row_of(type(error)))
             if call.is_internal:
-                log.error("%s: request %s failed", method, call.request_id, exc_info=error)
-            self._end(call)  # first, so that who has the answer finds it counted
-            rich = rpc_status.to_status(to_status(error, request_id=call.request_id))
-            await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *told))
+                log.error("%s: request %s failed", call.path, call.request_id, exc_info=error)
+            self._end(call)
+            raise
         except BaseException:  # the call was cancelled, however that arrives here
             call.broken_off(context.time_remaining())
             self._end(call)
@@ -94,8 +115,8 @@ class Door(grpc.aio.ServerInterceptor):
             self._end(call)
 
     @contextmanager
-    def _admitted(self, method: str, call: Call, metadata: dict[str, str]) -> Iterator[None]:
-        caller = self._access.caller(method, metadata)
+    def _admitted(self, call: Call, metadata: dict[str, str]) -> Iterator[None]:
+        caller = self._access.caller(call.path, metadata)
         call.let_in(caller)
         with self._access.call(caller.key or call.peer):
             CALL.set(call)  # of this call's own context, which ends with it
@@ -105,6 +126,10 @@ class Door(grpc.aio.ServerInterceptor):
     def _end(self, call: Call) -> None:
         for observer in self._observers:
             observer(call)
+
+
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _address(context: Context) -> str:
