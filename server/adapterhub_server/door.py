@@ -59,7 +59,7 @@ class Door(grpc.aio.ServerInterceptor):
                     yield answer
 
         async def both(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
-            each = (_decoded(decode, message) async for message in messages)
+            each = _each_decoded(decode, messages)
             async with self._inside(method, context), aclosing(inner.stream_stream(each, context)) as answers:
                 async for answer in answers:
                     yield answer
@@ -91,7 +91,7 @@ class Door(grpc.aio.ServerInterceptor):
         try:
             async with self._told(call, metadata, context):
                 yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is answered with a status
             rich = rpc_status.to_status(to_status(error, request_id=call.request_id))
             await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *told))
 
@@ -135,6 +135,11 @@ def _metadata(context: Context) -> dict[str, str]:
 def _address(context: Context) -> str:
     """The client's, without its port."""
     return context.peer().rpartition(":")[0]
+
+
+async def _each_decoded(decode: Callable[[bytes], Message], messages: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async for message in messages:
+        yield _decoded(decode, message)
 
 
 def _decoded(decode: Callable[[bytes], Message], message: bytes) -> Message:

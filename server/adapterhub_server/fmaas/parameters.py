@@ -35,6 +35,10 @@ FIELDS: Mapping[str, str] = {
 """Our fields by this service's names, for errors."""
 
 
+Named = fmaas_pb2.BatchedGenerationRequest | fmaas_pb2.SingleGenerationRequest | fmaas_pb2.BatchedTokenizeRequest
+"""A message that may name an adapter."""
+
+
 class Asked(NamedTuple):
     """The parameters of a request, without its prompt."""
 
@@ -75,7 +79,7 @@ def asked(params: fmaas_pb2.Parameters) -> Asked:
     )
 
 
-def adapter_of(request: fmaas_pb2.BatchedGenerationRequest | fmaas_pb2.SingleGenerationRequest) -> str:
+def adapter_of(request: Named) -> str:
     """A reference; empty for the bare base. Raises InvalidInputError for what stood in its place before."""
     if request.prefix_id:
         raise refused("prefix_id", "adapter_id names an adapter of any method")
@@ -148,7 +152,5 @@ def _response(options: fmaas_pb2.ResponseOptions) -> fmaas_pb2.ResponseOptions:
         raise InvalidInputError(f"{field}: {options.top_n_tokens} (accepted: 0 to {MAX_TOP_TOKENS})", field=field)
     if (options.token_logprobs or options.top_n_tokens) and not (options.input_tokens or options.generated_tokens):
         field = "params.response.token_logprobs" if options.token_logprobs else "params.response.top_n_tokens"
-        raise InvalidInputError(
-            f"{field}: needs input_tokens or generated_tokens, whose tokens it tells of", field=field
-        )
+        raise InvalidInputError(f"{field}: needs input_tokens or generated_tokens, of which it tells", field=field)
     return options

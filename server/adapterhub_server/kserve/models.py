@@ -88,7 +88,7 @@ class Models:
             raise ConflictError(f"model {name} is the base, which is never unloaded")
         await self._catalog.unload(ref)
 
-    async def index(self) -> list[kserve_pb2.RepositoryIndexResponse.ModelIndex]:
+    async def index(self) -> list[Index]:
         """The base; the adapters that are known; those in the store that were made for the base."""
         caller = CALLER.get()
         known = {

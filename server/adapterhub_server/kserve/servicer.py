@@ -88,7 +88,7 @@ class KserveServicer(kserve_pb2_grpc.GRPCInferenceServiceServicer):
                 ):
                     async for reply in replies:
                         yield Answer(infer_response=reply)
-            except Exception as error:  # told as any call's, and the stream goes on
+            except Exception as error:  # noqa: BLE001  told as any call's, and the stream goes on
                 message = to_status(error, request_id=CALL.get().request_id).message
                 yield Answer(error_message=message, infer_response=kserve_pb2.ModelInferResponse(id=request.id))
 

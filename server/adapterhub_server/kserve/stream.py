@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Generic, TypeVar
 
 ROOM = 16
@@ -49,7 +50,7 @@ class Stream(Generic[Q, A]):
                 task.add_done_callback(tasks.discard)
             await asyncio.gather(*tasks)
             await self._answers.put(None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whoever takes the answers raises it
             await self._answers.put(error)
         finally:
             under_way = tuple(tasks)
@@ -59,7 +60,8 @@ class Stream(Generic[Q, A]):
 
     async def _put(self, request: Q) -> None:
         try:
-            async for answer in self._answer(request):
-                await self._answers.put(answer)
+            async with aclosing(self._answer(request)) as answers:
+                async for answer in answers:
+                    await self._answers.put(answer)
         finally:
             self._open.release()
