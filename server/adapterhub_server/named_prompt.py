@@ -29,9 +29,18 @@ class NamedPrompt(NamedTuple):
     ids: tuple[int, ...]
     room: int
     """Tokens that fit behind it."""
+    bound: str
+    """What bounds them, in words."""
 
     def request(self) -> inference_pb2.GenerateRequest:
-        """No router looks at a prompt of token ids: who names a model gets it."""
+        """No router looks at a prompt of token ids: who names a model gets it.
+
+        Raises InvalidInputError when there is no room behind it.
+        """
+        if self.room < 1:
+            raise InvalidInputError(
+                f"text: {len(self.ids)} tokens leave no room for an answer in {self.bound}", field="text"
+            )
         return inference_pb2.GenerateRequest(token_ids=inference_pb2.TokenIds(ids=self.ids), adapter=self.adapter)
 
 
@@ -57,7 +66,8 @@ class NamedPrompts:
             head = ids[:1] if ids[0] == self._bos and last > 1 else ()
             ids = head + ids[len(ids) - last + len(head) :]
         pinned = str(replace(AdapterRef.parse(adapter), digest=CALL.get().digest)) if adapter else ""
-        return NamedPrompt(pinned, ids, self._limits.max_length - len(ids) - read.virtual_tokens)
+        room = self._limits.max_length - len(ids) - read.virtual_tokens
+        return NamedPrompt(pinned, ids, room, self._limits.bound)
 
 
 def _kind(metadata: Metadata) -> inference_pb2.PromptFormat.Kind | None:

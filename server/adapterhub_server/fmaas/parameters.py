@@ -57,7 +57,7 @@ class Asked(NamedTuple):
     def generate(self, request: inference_pb2.GenerateRequest, room: int) -> inference_pb2.GenerateRequest:
         """The request with these parameters, and a seed of its own where none was given; what fits in `room` tokens."""
         request.sampling.CopyFrom(self.sampling)
-        request.sampling.max_new_tokens = min(self.sampling.max_new_tokens, max(room, 1))
+        request.sampling.max_new_tokens = min(self.sampling.max_new_tokens, room)
         if self.draws_seed:
             request.sampling.seed = 1 + secrets.randbelow((1 << 32) - 1)
         if self.structure is not None:
@@ -108,7 +108,7 @@ def _sampling(params: fmaas_pb2.Parameters) -> inference_pb2.Sampling:
     if params.decoding.HasField("length_penalty"):
         raise refused("params.decoding.length_penalty", "params.stopping has bounds of the answer's length")
     if params.decoding.repetition_penalty not in (0, 1):
-        sampling.repetition_penalty = params.decoding.repetition_penalty
+        sampling.repetition_penalty = _decimal(params.decoding.repetition_penalty)
     if response.token_logprobs or response.top_n_tokens:
         if response.generated_tokens:
             sampling.logprobs = response.top_n_tokens
@@ -120,12 +120,17 @@ def _sampling(params: fmaas_pb2.Parameters) -> inference_pb2.Sampling:
 def _draw(given: fmaas_pb2.SamplingParameters, sampling: inference_pb2.Sampling) -> None:
     if 0 < given.typical_p < 1:
         raise refused("params.sampling.typical_p", "accepted: 0 or 1, which do nothing, or top_p")
-    sampling.temperature = given.temperature if given.HasField("temperature") else 1
+    sampling.temperature = _decimal(given.temperature) if given.HasField("temperature") else 1
     sampling.top_k = given.top_k
     if given.top_p:
-        sampling.top_p = given.top_p
+        sampling.top_p = _decimal(given.top_p)
     if given.HasField("seed"):
         sampling.seed = given.seed
+
+
+def _decimal(value: float) -> float:
+    """The number that a 4-byte float was written as: 0.9, not 0.8999999761581421."""
+    return float(f"{value:.7g}")
 
 
 def _structure(decoding: fmaas_pb2.DecodingParameters) -> inference_pb2.Structure | None:
