@@ -121,7 +121,7 @@ def test_raw_inputs_are_answered_raw_in_the_shape_of_the_input(server: Serving, 
 
 
 def test_parameters_may_come_in_three_ways(server: Serving, stub: Any, base: str) -> None:
-    wanted = {"max_tokens": 12, "temperature": 1.5, "top_k": 40, "top_p": 0.9, "seed": 3}
+    wanted: dict[str, Any] = {"max_tokens": 12, "temperature": 1.5, "top_k": 40, "top_p": 0.9, "seed": 3}
     own = server.client.generate(
         PROMPT, max_new_tokens=12, temperature=1.5, top_k=40, top_p=0.9, seed=3, stop=["zz"]
     ).text
@@ -239,7 +239,7 @@ def test_leaving_a_stream_ends_what_it_asked_for(server: Serving, stub: Any, cal
 def test_what_is_no_message_ends_a_stream(server: Serving) -> None:
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as refused:
         list(channel.stream_stream(STREAM, bytes, bytes)(iter([b"\xff\xff"])))
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def broken(**change: Any) -> kserve_pb2.ModelInferRequest:
@@ -324,7 +324,7 @@ def test_the_repository_is_the_catalog(server: Serving, stub: Any, base: str) ->
     assert name not in {each.name for each in only}
     with pytest.raises(grpc.RpcError) as refused:
         stub.ModelInfer(asked(name, PROMPT))
-    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION  # type: ignore[attr-defined]
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     stub.RepositoryModelLoad(kserve_pb2.RepositoryModelLoadRequest(model_name=name))
     assert server.client.get(name).state == "resident"
     assert texts_of(stub.ModelInfer(asked(name, PROMPT)))
@@ -335,7 +335,7 @@ def test_the_repository_is_the_catalog(server: Serving, stub: Any, base: str) ->
     ):
         with pytest.raises(grpc.RpcError) as refused:
             call(request)
-        assert refused.value.code().name == code  # type: ignore[attr-defined]
+        assert refused.value.code().name == code
 
 
 def test_the_server_and_its_models_say_what_they_are(server: Serving, stub: Any, base: str) -> None:
@@ -347,7 +347,7 @@ def test_the_server_and_its_models_say_what_they_are(server: Serving, stub: Any,
     assert "text_input" in {tensor.name for tensor in told.inputs}
     with pytest.raises(grpc.RpcError) as refused:
         stub.ModelMetadata(kserve_pb2.ModelMetadataRequest(name=base, version="1"))
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_all_services_answer_alike_at_once(server: Serving, stub: Any) -> None:
