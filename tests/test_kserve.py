@@ -277,6 +277,7 @@ def broken(**change: Any) -> kserve_pb2.ModelInferRequest:
         (asked("", "hello"), "model_name: nothing given"),
         (asked("orders", *["hello"] * 65), "accepted: 1 to 64"),
         (broken(shape=[2]), "1 elements for shape"),
+        (broken(shape=[1] * 9), "9 dimensions"),
         (broken(shape=[1, 1, 1]), "accepted: BYTES of"),
         (broken(text=[b"\xff"]), "text_input: not UTF-8"),
         (broken(tensor={"name": "image", "datatype": "BYTES", "shape": [0]}), "unknown input 'image'"),

@@ -25,7 +25,7 @@ class NamedPrompt(NamedTuple):
     """What the model reads, and under which adapter."""
 
     adapter: str
-    """Pinned to the content whose format the prompt has; empty for the bare base."""
+    """Pinned to the content whose format the prompt has, where it is the store's; empty for the bare base."""
     ids: tuple[int, ...]
     room: int
     """Tokens that fit behind it."""
@@ -65,9 +65,14 @@ class NamedPrompts:
         if 0 < last < len(ids):
             head = ids[:1] if ids[0] == self._bos and last > 1 else ()
             ids = head + ids[len(ids) - last + len(head) :]
-        pinned = str(replace(AdapterRef.parse(adapter), digest=CALL.get().digest)) if adapter else ""
         room = self._limits.max_length - len(ids) - read.virtual_tokens
-        return NamedPrompt(pinned, ids, room, self._limits.bound)
+        return NamedPrompt(_pinned(adapter) if adapter else "", ids, room, self._limits.bound)
+
+
+def _pinned(adapter: str) -> str:
+    """One of the Hub stays as it is: it keeps its content until it is loaded anew, and pinned it is pulled again."""
+    asked = AdapterRef.parse(adapter)
+    return str(asked if asked.hub else replace(asked, digest=CALL.get().digest))
 
 
 def _kind(metadata: Metadata) -> inference_pb2.PromptFormat.Kind | None:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.compatible import kserve_pb2
 
+MAX_DIMENSIONS = 8
+"""No tensor of ours has more than two; a product of very many is a very long number."""
+
 Value = bool | int | float | bytes
 
 
@@ -63,6 +66,8 @@ def read_inputs(request: kserve_pb2.ModelInferRequest) -> dict[str, Input]:
             raise _wrong(tensor.name, f"of datatype {tensor.datatype!r} (accepted: {', '.join(DATATYPES)})")
         if raw is not None and tensor.HasField("contents"):
             raise _wrong(tensor.name, "has contents beside raw_input_contents")
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            raise _wrong(tensor.name, f"{len(tensor.shape)} dimensions (accepted: at most {MAX_DIMENSIONS})")
         typed = getattr(tensor.contents, datatype.contents)
         values = tuple(typed) if raw is None else _unpacked(tensor.name, datatype.code, raw)
         if any(size < 0 for size in tensor.shape) or math.prod(tensor.shape) != len(values):
@@ -99,12 +104,13 @@ def _unpacked(name: str, code: str, raw: bytes) -> tuple[Value, ...]:
             raise _wrong(name, f"its {len(raw)} raw bytes are no whole number of elements")
         return struct.unpack(f"<{count}{code}", raw)
     texts: list[bytes] = []
-    while raw:
-        size = int.from_bytes(raw[:4], "little")
-        if len(raw) < 4 + size:
+    begin = 0
+    while begin < len(raw):
+        end = begin + 4 + int.from_bytes(raw[begin : begin + 4], "little")
+        if end > len(raw):
             raise _wrong(name, "its raw bytes end within an element")
-        texts.append(raw[4 : 4 + size])
-        raw = raw[4 + size :]
+        texts.append(raw[begin + 4 : end])
+        begin = end
     return tuple(texts)
 
 
