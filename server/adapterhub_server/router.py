@@ -41,8 +41,12 @@ class Router:
         self._routes = routes
         self._picks = picks
 
-    async def choose(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> Choice:
-        """Raises InvalidInputError for a request that names both an adapter and a task, NotFoundError, and
+    async def choose(
+        self, message: inference_pb2.GenerateRequest, metadata: Metadata, *, names_base: bool = False
+    ) -> Choice:
+        """With `names_base`, a request that names nothing means the bare base, whatever a router would pick.
+
+        Raises InvalidInputError for a request that names both an adapter and a task, NotFoundError, and
         RouterError when the router fails.
         """
         if message.task and message.adapter:
@@ -54,7 +58,7 @@ class Router:
         if message.adapter:
             return Choice(message.adapter, "adapter")
         prompt = _text(message)
-        if self._picks is not None and prompt:
+        if self._picks is not None and prompt and not names_base:
             return Choice(await self._picks.pick(prompt), "router", self._picks.name, falls_back=True)
         return Choice("", "base")
 

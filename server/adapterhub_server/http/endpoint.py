@@ -52,7 +52,7 @@ class Endpoint:
         line = None
         try:
             async with self._lines.hold(receive) as line:
-                with self._calls.inside(self._name, call, headers):
+                with self._calls.inside(call, headers):
                     _check_origin(headers)
                     asked = Asked(await line.body(), request.path_params, request.headers.items())
                     line.watch()

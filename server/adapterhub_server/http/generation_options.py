@@ -45,7 +45,7 @@ class GenerationOptions(Config):
     """Names and meaning as OpenAI's clients have them; those that only we have come by `extra_body`."""
 
     model: str
-    """The base's id, an adapter's reference, or `task:NAME`."""
+    """The base's id, an adapter's reference, or `task:NAME`; empty for what a router picks, or else the base."""
     n: Count = 1
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()

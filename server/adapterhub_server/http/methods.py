@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.behind import Behind
 from adapterhub_server.call import CALL
-from adapterhub_server.http import chat_answer, completion_answer, side_by_side
+from adapterhub_server.http import chat_answer, completion_answer
 from adapterhub_server.http.body import read_object
 from adapterhub_server.http.chat_body import read_chat
 from adapterhub_server.http.completion_answer import Echo
@@ -16,6 +16,7 @@ from adapterhub_server.http.endpoint import Asked
 from adapterhub_server.http.heading import Heading
 from adapterhub_server.http.models import Models
 from adapterhub_server.http.reply import JSON
+from adapterhub_server.http.side_by_side import SideBySide
 from adapterhub_server.http.token_texts import TokenTexts
 
 
@@ -23,6 +24,7 @@ class Methods:
     """Each decodes, asks `Answers`, and encodes."""
 
     def __init__(self, behind: Behind) -> None:
+        self._side_by_side = SideBySide(behind.calls, behind.answers)
         self._answers = behind.answers
         self._requests = behind.requests
         self._base = behind.engine.base.record.id
@@ -38,7 +40,7 @@ class Methods:
     async def chat_completions(self, asked: Asked) -> JSON | AsyncGenerator[JSON]:
         message, options = read_chat(read_object(asked.body), self._base)
         call = CALL.get()
-        call.fills = True
+        call.fills, call.names_base = True, options.model == self._base
         heading = Heading.of("chatcmpl", call.request_id, options.model)
         if options.stream:
             pieces = self._answers.pieces(message, asked.metadata)
@@ -48,13 +50,15 @@ class Methods:
 
     async def completions(self, asked: Asked) -> JSON | AsyncGenerator[JSON]:
         messages, options, echo = read_completion(read_object(asked.body), self._base)
-        heading = Heading.of("cmpl", CALL.get().request_id, options.model)
+        call = CALL.get()
+        call.names_base = options.model == self._base
+        heading = Heading.of("cmpl", call.request_id, options.model)
         if options.stream:
-            pieces = side_by_side.pieces(self._answers, messages, asked.metadata)
+            pieces = self._side_by_side.pieces(messages, asked.metadata)
             return completion_answer.events(
                 heading, pieces, self._texts, n=options.n, include_usage=options.stream_options.include_usage
             )
-        answers = await side_by_side.wholes(self._answers, messages, asked.metadata)
+        answers = await self._side_by_side.wholes(messages, asked.metadata)
         echoes = [await self._echo(message) for message in messages] if echo else None
         return completion_answer.whole(heading, answers, self._texts, echoes)
 
