@@ -36,24 +36,40 @@ class Server(NamedTuple):
         return Client(self.address, api_key=self.api_key, tls=tls)
 
 
-def server_options(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+
+
+def server_options(command: Command) -> Command:
     """Adds the options that say where a server is, and gives the command a `server` in their place."""
+    address = click.option(
+        "--address",
+        default=lambda: effective().settings.address,
+        show_default=f"{DEFAULT_ADDRESS}, or the setting `address`",
+        metavar="HOST:PORT",
+        help="The server.",
+    )
+    return _with(address, command)
+
+
+def other_server_options(command: Command) -> Command:
+    """As `server_options`, where a server takes the place of an own engine: `server` is None without --server."""
+    address = click.option(
+        "--server", "address", metavar="HOST:PORT", help="Ask this running server, and have no engine of its own."
+    )
+    return _with(address, command)
+
+
+def _with(address: Callable[[Command], Command], command: Command) -> Command:
     names = ("address", "api_key", "tls", "ca", "certificate", "key")
 
     @wraps(command)
     def with_server(**values: Any) -> None:
-        server = Server(*(values.pop(name) for name in names))
-        command(server=server, **values)
+        given = [values.pop(name) for name in names]
+        command(server=Server(*given) if given[0] else None, **values)
 
     file = click.Path(path_type=Path)
     options = (
-        click.option(
-            "--address",
-            default=lambda: effective().settings.address,
-            show_default=f"{DEFAULT_ADDRESS}, or the setting `address`",
-            metavar="HOST:PORT",
-            help="The server.",
-        ),
+        address,
         click.option("--api-key", default="", metavar="KEY", envvar=KEY_VARIABLE, help=f"Better in {KEY_VARIABLE}."),
         click.option("--tls", is_flag=True, help="Speak TLS, with the system's certificates."),
         click.option("--tls-ca", "ca", type=file, help="Speak TLS with a server of this CA, PEM."),
