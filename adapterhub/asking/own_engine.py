@@ -76,6 +76,13 @@ class OwnEngine:
             self._adapters[key] = adapter, self.engine.virtual_tokens(adapter)
         return pinned
 
+    def names_still(self, ref: str, pinned: str) -> bool:
+        """Whether a reference names what it did when it was pinned."""
+        try:
+            return str(self._store.pin(ref)) == pinned
+        except AdapterHubError:
+            return False
+
     def request(self, question: Question) -> Request:
         """The question as the engine takes it; its adapter is as `load_adapter` gave it, or none.
 

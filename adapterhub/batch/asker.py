@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 from adapterhub.asking import Question
 from adapterhub.batch.answer import Answer
 
-
 AHEAD = 32
 """Requests asked and not yet written, for each that runs: a long one holds back the results behind it."""
 
@@ -46,6 +45,9 @@ class Asker(Protocol):
 
     def load(self, ref: str) -> str:
         """Make an adapter ready; its pinned reference. Raises the error that says why it cannot answer."""
+
+    def names_still(self, ref: str, pinned: str) -> bool:
+        """Whether a reference names what it did when it was pinned, as far as that is known here."""
 
     def check(self, question: Question) -> None:
         """Raises InvalidInputError for what would be refused, as far as that is known without asking."""

@@ -21,7 +21,10 @@ class BadEntry:
     """Of a line that would have been OpenAI's."""
     error: InvalidInputError
     key: str = ""
-    question: Question = Question("")
+
+    @property
+    def question(self) -> Question:
+        raise AssertionError("there is none")
 
     def answered(self, answer: Answer, adapter: str, token_text: TokenText) -> dict[str, Any]:
         raise AssertionError("it was not asked")

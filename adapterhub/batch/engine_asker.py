@@ -44,6 +44,9 @@ class EngineAsker:
     def load(self, ref: str) -> str:
         return str(self._own.load_adapter(ref))
 
+    def names_still(self, ref: str, pinned: str) -> bool:
+        return self._own.names_still(ref, pinned)
+
     def check(self, question: Question) -> None:
         self._own.request(question)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapterhub.asking import Question, as_prompt, turns_of
+from adapterhub.asking.question import Prompt
 from adapterhub.batch.own_entry import prompt_of
 from adapterhub.engine import Sampling
 from adapterhub.errors import InvalidInputError, did_you_mean
@@ -62,6 +63,7 @@ def question_of(url: str, body: Mapping[str, Any], *, where: str, seed: int) -> 
         kind = FORMATS[values["prompt_format"]]
     if prompt_name not in values:
         raise _error(where, prompt_name, "needed")
+    prompt: Prompt
     if chat:
         prompt = as_prompt(turns_of(values["messages"], where=where))
     else:

@@ -1,7 +1,7 @@
 """adapterhub's own lines.
 
-    {"prompt": "...", "adapter": "team/orders", "max_new_tokens": 64, "id": "a-1"}
-    {"messages": [{"role": "user", "content": "..."}], "temperature": 0.7, "seed": 3}
+{"prompt": "...", "adapter": "team/orders", "max_new_tokens": 64, "id": "a-1"}
+{"messages": [{"role": "user", "content": "..."}], "temperature": 0.7, "seed": 3}
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from adapterhub.config import Config
-from adapterhub.errors import ConflictError
+from adapterhub.errors import ConfigError, ConflictError
 from adapterhub.json_object import load_object
 from adapterhub.store.durable import write_durably
 
@@ -35,7 +35,7 @@ class BatchRecord(Config):
             return cls.load(load_object(path.read_bytes()), where=str(path))
         except FileNotFoundError:
             return None
-        except Exception as error:
+        except (ValueError, OSError, ConfigError) as error:
             raise ConflictError(f"{path}: {error}; {ANEW}") from None
 
     def write(self, output: Path) -> None:

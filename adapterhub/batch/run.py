@@ -46,6 +46,7 @@ def run_batch(
             done = itertools.count(lines + 1)
             answering = Answering(asker, usable, output, lambda: progress(next(done), checked.lines))
             answering.run(given.entries(lines, record.created))
+            moved = tuple(ref for ref, pin in record.adapters.items() if pin and not asker.names_still(ref, pin))
         return BatchResult(
             lines=checked.lines,
             before=lines,
@@ -54,6 +55,7 @@ def run_batch(
             prompt_tokens=answering.prompt_tokens,
             generated_tokens=answering.generated_tokens,
             seconds=answering.seconds,
+            moved=moved,
         )
 
 

@@ -66,6 +66,9 @@ class ServerAsker:
                     raise IntegrityError(f"{ref}: {adapter.reason}")
         raise ConflictError(f"{ref}: unloaded meanwhile")
 
+    def names_still(self, ref: str, pinned: str) -> bool:
+        return True  # the store is the server's
+
     def check(self, question: Question) -> None:
         """Nothing is known of lengths here; the server refuses what it has no room for."""
 
@@ -84,7 +87,7 @@ class ServerAsker:
                     adapter=question.adapter,
                     kind=question.kind,
                     system_prompt=question.system_prompt,
-                    **question.sampling,  # type: ignore[arg-type]
+                    **question.sampling,
                 )
             except QueueFullError as error:  # others ask it too
                 if self._leaving.wait(error.retry_after):

@@ -34,11 +34,11 @@ class Usable(NamedTuple):
                 pinned[ref] = ""
                 continue
             try:
-                with at_line(path, checked, ref):
-                    pinned[ref] = asker.load(before.get(ref, ref))
+                pinned[ref] = asker.load(before.get(ref, ref))
             except AdapterHubError as error:
                 if not skip_bad or ends_all(error):
-                    raise
+                    with at_line(path, checked, ref):
+                        raise
                 failed[ref] = error
         return cls(pinned, failed)
 
@@ -48,7 +48,7 @@ class Usable(NamedTuple):
 
     def check(self, given: Input, first: int, asker: Asker) -> None:
         """Raises InvalidInputError for the first of the requests from `first` on that would be refused."""
-        for entry in given.entries(first):
+        for entry in given.entries(first):  # no bad one is among them: the file was checked
             try:
                 asker.check(self.pin(entry.question))
             except InvalidInputError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub.batch import BatchConfig
+from adapterhub.batch.record import record_path
 from adapterhub.cli.answer_progress import answer_progress
 from adapterhub.cli.ending import FAILED
 from adapterhub.cli.output import echo_json, printable
@@ -66,6 +67,9 @@ def command(
     else:
         with answer_progress("batch") as progress:
             found = run_batch(config, client, progress=progress)
+    for ref in found.moved if not quiet else ():
+        digests = record_path(config.output)
+        click.echo(printable(f"note: {ref} names another by now; the digests of {digests} answered"), err=True)
     if as_json:
         echo_json(found._asdict() | {"speed": found.speed})
     elif not quiet:

@@ -12,7 +12,7 @@ import click
 from adapterhub.settings import DEFAULT_ADDRESS, effective
 
 if TYPE_CHECKING:
-    from adapterhub.client import Client
+    from adapterhub.client import AioClient, Client, Tls
 
 KEY_VARIABLE = "ADAPTERHUB_API_KEY"
 
@@ -29,11 +29,21 @@ class Server(NamedTuple):
 
     def client(self) -> Client:
         """Raises ConfigError for a certificate that cannot be read."""
-        from adapterhub.client import Client, Tls
+        from adapterhub.client import Client
+
+        return Client(self.address, api_key=self.api_key, tls=self._tls())
+
+    async def aio_client(self) -> AioClient:
+        """The same for the event loop that runs. Raises as `client`."""
+        from adapterhub.client import AioClient
+
+        return AioClient(self.address, api_key=self.api_key, tls=self._tls())
+
+    def _tls(self) -> Tls | None:
+        from adapterhub.client import Tls
 
         secure = self.tls or self.ca or self.certificate
-        tls = Tls(self.ca, self.certificate, self.key) if secure else None
-        return Client(self.address, api_key=self.api_key, tls=tls)
+        return Tls(self.ca, self.certificate, self.key) if secure else None
 
 
 Command = Callable[..., None]
@@ -76,6 +86,7 @@ def _with(address: Callable[[Command], Command], command: Command) -> Command:
         click.option("--tls-cert", "certificate", type=file, help="The client's own certificate, PEM."),
         click.option("--tls-key", "key", type=file, help="Its private key, PEM."),
     )
+    added: Command = with_server
     for option in reversed(options):
-        with_server = option(with_server)
-    return with_server
+        added = option(added)
+    return added
