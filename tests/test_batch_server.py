@@ -42,8 +42,13 @@ def test_a_server_answers_as_an_own_engine_does(
 ) -> None:
     names = ("", "team/a", "team/b")
     turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    prompts = [{"prompt": "text"}, {"prompt": [5, 6]}, {"messages": turns}, {"prompt": "r", "format": "raw"}]
-    write([{"adapter": names[n % 3], "max_new_tokens": 9, "logprobs": 1} | prompts[n % 4] for n in range(24)])
+    prompts: list[dict[str, Any]] = [
+        {"prompt": "text"},
+        {"prompt": [5, 6]},
+        {"messages": turns},
+        {"prompt": "r", "format": "raw"},
+    ]
+    write([prompts[n % 4] | {"adapter": names[n % 3], "max_new_tokens": 9, "logprobs": 1} for n in range(24)])
     done = batch("far.jsonl", "--server", server.address)
     assert done.exit_code == 0, done.stderr
     monkeypatch.setenv("ADAPTERHUB_STORE", str(server.store.root))

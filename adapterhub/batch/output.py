@@ -48,8 +48,10 @@ class Output:
                 except BlockingIOError:
                     raise ConflictError(f"{path}: another process is writing it") from None
                 output = cls(path, file)
-                yield output
-                output.sync()
+                try:
+                    yield output
+                finally:
+                    output.sync()
         except (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError) as error:
             if error.filename != str(path):
                 raise

@@ -23,9 +23,7 @@ from adapterhub.errors import ConflictError, InvalidInputError
 Progress = Callable[[int, int], None]
 
 
-def run_batch(
-    config: BatchConfig, client: Client | None = None, *, progress: Progress = lambda done, total: None
-) -> BatchResult:
+def run_batch(config: BatchConfig, client: Client | None = None, *, progress: Progress | None = None) -> BatchResult:
     """Answer every request of the input that the output has no result of yet, in order.
 
     By an own engine, or by the server of `client`, which is closed. `progress(done, total)` is called after each
@@ -44,7 +42,8 @@ def run_batch(
         with _asker(config, client, checked, left.record) as asker:
             usable, record = _ready(config, given, checked, left, asker)
             done = itertools.count(lines + 1)
-            answering = Answering(asker, usable, output, lambda: progress(next(done), checked.lines))
+            tell = progress or (lambda done, total: None)
+            answering = Answering(asker, usable, output, lambda: tell(next(done), checked.lines))
             answering.run(given.entries(lines, record.created))
             moved = tuple(ref for ref, pin in record.adapters.items() if pin and not asker.names_still(ref, pin))
         return BatchResult(

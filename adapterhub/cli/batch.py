@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,12 @@ def command(
     from adapterhub.batch import run_batch
 
     client = server.client() if server else None
-    if quiet:
-        found = run_batch(config, client)
-    else:
-        with answer_progress("batch") as progress:
+    try:
+        with nullcontext() if quiet else answer_progress("batch") as progress:
             found = run_batch(config, client, progress=progress)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from here", err=True)
+        raise
     for ref in found.moved if not quiet else ():
         digests = record_path(config.output)
         click.echo(printable(f"note: {ref} names another by now; the digests of {digests} answered"), err=True)
