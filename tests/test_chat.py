@@ -177,3 +177,17 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_and_ctrl_d_the_chat(server: Servin
     history = tmp_path / "adapterhub" / "chat_history"
     assert history.read_text().splitlines()[0] == "tell me a lot"
     assert history.stat().st_mode & 0o777 == 0o600
+
+
+LIGHT = """
+import atexit, sys
+atexit.register(lambda: print("torch" in sys.modules))
+from adapterhub.cli.main import cli
+cli(["chat", "--address", "127.0.0.1:1"])
+"""
+
+
+def test_without_a_server_it_says_so_and_has_imported_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, input="hi\n", check=False)
+    assert (done.returncode, done.stdout) == (6, "False\n")
+    assert done.stderr == "error: no server at 127.0.0.1:1; is it running? start one: adapterhub serve\n"

@@ -67,6 +67,7 @@ WITHOUT_TORCH = {
     "new_folder",
     "store",
     "client",
+    "chat",
     "cli",
     "hookspecs",
     "scaffold",

@@ -11,7 +11,7 @@ from typing import Any
 
 from adapterhub.asking import Question, as_prompt, turns_of
 from adapterhub.asking.question import Prompt
-from adapterhub.batch.own_entry import prompt_of
+from adapterhub.batch.own_entry import OPTIONS, prompt_of
 from adapterhub.engine import Sampling
 from adapterhub.errors import InvalidInputError, did_you_mean
 from adapterhub.prompt_format import FormatKind
@@ -40,7 +40,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "logit_bias": ({},),
 }
-"""Accepted where they ask for what is done anyway, unless `Sampling` has them."""
+"""Accepted where they ask for what is done anyway, unless `OPTIONS` has them."""
 FORMATS: dict[str, FormatKind | None] = {"trained": None, "raw": "raw", "chat": "chat"}
 
 
@@ -81,14 +81,14 @@ def _the_one(prompt: Any) -> Any:
 def _sampling(values: Mapping[str, Any], chat: bool, where: str, seed: int) -> dict[str, Any]:
     given: dict[str, Any] = {"temperature": 1.0, "seed": seed} | ({} if chat else {"max_new_tokens": SHORT})
     for name, value in values.items():
-        if (own := RENAMED.get(name, name)) in Sampling.model_fields and name not in PROMPTS:
+        if (own := RENAMED.get(name, name)) in OPTIONS and name not in PROMPTS:
             given[own] = (value,) if name == "stop" and isinstance(value, str) else value
         elif name in NEUTRAL:
             if value not in NEUTRAL[name]:
                 accepted = " or ".join(map(repr, NEUTRAL[name]))
                 raise _error(where, name, f"not served in a batch (accepted: {accepted})")
         elif name not in IGNORED and name not in PROMPTS:
-            known = sorted({*PROMPTS, *RENAMED, *NEUTRAL, *IGNORED, *Sampling.model_fields} - {"max_new_tokens"})
+            known = sorted({*PROMPTS, *RENAMED, *NEUTRAL, *IGNORED, *OPTIONS} - {"max_new_tokens"})
             raise _error(where, name, f"unknown{did_you_mean(name, known)} (known: {', '.join(known)})")
     if (logprobs := _logprobs(values, chat, where)) is not None:
         given["logprobs"] = logprobs

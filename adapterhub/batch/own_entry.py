@@ -20,7 +20,9 @@ from adapterhub.prompt_format import FormatKind
 from adapterhub.store import AdapterRef
 
 FIELDS = ("prompt", "messages", "adapter", "format", "system", "id")
-"""Beside those of `Sampling`."""
+"""Beside `OPTIONS`."""
+OPTIONS = tuple(name for name in Sampling.model_fields if name != "prompt_logprobs")
+"""Fields of `Sampling` that lines may have; results have no place for what the others tell."""
 ACCEPTED_PROMPT = "text, or a list of token ids, is accepted"
 
 
@@ -37,11 +39,11 @@ class OwnEntry:
     def of(cls, number: int, values: Mapping[str, Any]) -> OwnEntry:
         """Raises InvalidInputError, as `line N: field: ...`."""
         where = f"line {number}"
-        known = (*FIELDS, *Sampling.model_fields)
+        known = (*FIELDS, *OPTIONS)
         for name in values:
             if name not in known:
                 raise _error(where, name, f"unknown{did_you_mean(name, known)} (known: {', '.join(known)})")
-        given = {name: value for name, value in values.items() if name in Sampling.model_fields and value is not None}
+        given = {name: value for name, value in values.items() if name in OPTIONS and value is not None}
         sampling = Sampling.load(given, where=where).model_dump(exclude_unset=True)
         if sampling.get("temperature"):
             sampling.setdefault("seed", number)
