@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from click.testing import CliRunner, Result
 from serving import Serving, serving
 
 from adapterhub.base import BaseModel
+from adapterhub.batch import BatchConfig, run_batch
 from adapterhub.cli.main import cli
+from adapterhub.client import Client
+from adapterhub.errors import UnavailableError
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,22 @@ def test_without_a_server_nothing_is_written_and_it_can_be_tried_again() -> None
     both = batch("out.jsonl", "--server", "127.0.0.1:1", "--base", "x")
     assert both.exit_code == 2
     assert "--base and --quantize are for an own engine" in both.stderr
+
+
+def test_what_a_dying_server_answered_is_written_and_an_own_engine_ends_it(tiny_base: Path, tmp_path: Path) -> None:
+    write([{"prompt": f"p{n}", "max_new_tokens": 20, "format": "raw"} for n in range(60)])
+    config = BatchConfig(input=Path("in.jsonl"), output=Path("out.jsonl"), base=str(tiny_base))
+    base = BaseModel.load(str(tiny_base), quantization="int8")
+    with serving(base, tmp_path, max_sequences=2) as running:
+
+        def die(done: int, total: int) -> None:
+            if done == 9:
+                threading.Thread(target=running.engine.close).start()
+
+        with pytest.raises(UnavailableError):
+            run_batch(config.model_copy(update={"base": ""}), Client(running.address), progress=die)
+    written = Path("out.jsonl").read_bytes()
+    assert 0 < written.count(b"\n") < 60
+    assert run_batch(config).before == written.count(b"\n")
+    assert Path("out.jsonl").read_bytes().startswith(written)
+    assert Path("out.jsonl").read_bytes().count(b"\n") == 60
