@@ -46,8 +46,8 @@ FLOORS: list[set[str]] = [
     {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},
-    {"estimate", "evaluate", "testing", "doctor", "hub", "report", "sweep"},
-    {"demo"},
+    {"estimate", "evaluate", "testing", "doctor", "hub", "report", "sweep", "asking"},
+    {"demo", "batch", "chat"},
     {"cli"},
     {"server"},
 ]
@@ -67,6 +67,7 @@ WITHOUT_TORCH = {
     "new_folder",
     "store",
     "client",
+    "chat",
     "cli",
     "hookspecs",
     "scaffold",

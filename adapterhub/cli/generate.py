@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub.cli.output import echo_json, printable
+from adapterhub.cli.output import echo_json, printable_lines
 from adapterhub.cli.server import Server, server_options
 
 if TYPE_CHECKING:
@@ -128,4 +128,4 @@ def _shown(text: str) -> str:
     """The text; on a terminal, without what could steer it."""
     if not sys.stdout.isatty():
         return text
-    return "".join(c if c in "\n\t" else printable(c) for c in text)
+    return printable_lines(text)
