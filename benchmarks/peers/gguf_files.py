@@ -31,8 +31,8 @@ OTHER = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def write_model(model: Path, target: Path) -> None:
-    """Q4_0 projections; embeddings and head Q8_0, norms float32.
+def write_model(model: Path, target: Path, weights: str) -> None:
+    """Projections in `weights` (Q4_0, F32), with Q4_0 embeddings and head in Q8_0; norms float32.
 
     No token means anything to it: the vocabulary is made up and has no end of sequence, so that nothing ends an answer.
     """
@@ -64,8 +64,8 @@ def write_model(model: Path, target: Path) -> None:
             if values.ndim == 1:
                 writer.add_tensor(f"{name}.weight", values)
                 continue
-            coarse = name not in OTHER.values()
-            kind = GGMLQuantizationType.Q4_0 if coarse else GGMLQuantizationType.Q8_0
+            outer = name in OTHER.values() and weights == "Q4_0"  # llama-quantize keeps these finer, too
+            kind = GGMLQuantizationType.Q8_0 if outer else GGMLQuantizationType[weights]
             writer.add_tensor(f"{name}.weight", quants.quantize(values, kind), raw_dtype=kind)
     _finish(writer)
 

@@ -27,7 +27,7 @@ PATIENCE = 300
 
 
 class LlamaServer:
-    """Options: `threads`; `slots`, how many requests run at once."""
+    """Options: `weights` (Q4_0, F32), `threads`, `slots` (how many requests run at once)."""
 
     libraries = ("gguf", "numpy")
 
@@ -38,7 +38,8 @@ class LlamaServer:
 
     def load(self, job: Load) -> None:
         files = job.cache / "llama.cpp" / "gguf"
-        model = _made(files, job.model, lambda target: write_model(job.model, target))
+        weights = job.options.get("weights", "Q4_0")
+        model = _made(files / weights, job.model, lambda target: write_model(job.model, target, weights))
         adapters = [
             _made(files, folder, lambda target, folder=folder: write_adapter(folder, job.model, target))  # type: ignore[misc]
             for folder in job.adapters

@@ -18,7 +18,7 @@ BASE = "__base__"
 
 
 class PeftGenerate:
-    """Options: `cache_implementation` (static, dynamic)."""
+    """Options are those of `generate`, by name: `cache_implementation` (static, dynamic)."""
 
     libraries = ("peft", "torch", "transformers")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapterhub.base.model import read_base
 from adapterhub.new_folder import new_folder
+from adapterhub.testing import save_tokenizer
 from benchmarks.adapter_folders import lora_folders
 from benchmarks.comparison import Comparison
 from benchmarks.prompts import Prompts
@@ -58,7 +59,7 @@ class W4:
 
 
 def large_base(cache: Path) -> Path:
-    """The folder of the model, written the first time: bfloat16, without a tokenizer."""
+    """The folder of the model, written the first time, in bfloat16. Its tokenizer is one of bytes."""
     folder = cache / "bases" / "random-1.1b"
     if folder.is_dir():
         return folder
@@ -79,4 +80,5 @@ def large_base(cache: Path) -> Path:
     with new_folder(folder) as partial:
         model = LlamaForCausalLM(config)
         model.bfloat16().save_pretrained(partial)
+        save_tokenizer(partial)  # OpenVINO loads none without
     return folder
