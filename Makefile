@@ -7,7 +7,7 @@ FOREIGN := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install check test soak clients demo protos clean
+.PHONY: install check test soak clients bench demo protos clean
 
 install: $(INSTALLED)
 
@@ -43,6 +43,13 @@ $(FOREIGN): $(INSTALLED) tests/clients/package-lock.json
 	$(PIP) --editable '.[clients]'
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
+
+# Everything that docs/performance.md tells, by every contender in turn; hours on an otherwise idle machine. The peers'
+# environments are made first, as far as they can be. Never in CI.
+bench: install
+	$(PIP) --editable '.[bench]'
+	$(BIN)/python -m benchmarks peers
+	$(BIN)/python -m benchmarks bench
 
 demo: install
 	$(BIN)/adapterhub demo
