@@ -12,7 +12,7 @@ from benchmarks.contender import Recipe
 from benchmarks.peers.environments import python_of
 
 VLLM = {
-    "VLLM_CPU_KVCACHE_SPACE": "2",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the others sleep, so every core is its own
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
