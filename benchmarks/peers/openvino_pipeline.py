@@ -20,7 +20,7 @@ import openvino_genai as genai
 
 from benchmarks.peers.protocol import Ask, Load, serve
 
-CACHE_GB = 2
+CACHE_GB = 1
 """Room for keys and values."""
 
 

@@ -46,8 +46,10 @@ class Load(NamedTuple):
 class Driver(Protocol):
     """One contender."""
 
-    libraries: tuple[str, ...]
-    """Distributions whose versions belong to the figures."""
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions whose versions belong to the figures."""
+        ...
 
     def load(self, job: Load) -> None: ...
 

@@ -44,7 +44,10 @@ class W4:
             bench.rounds,
             self.prompt_tokens,
             self.new_tokens,
-            slow={"peft": 1, "openvino-fp32": 1, "vllm-cpu": 1},  # float32 reads 4.4 GB a step
+            slow={"peft": 1, "vllm-cpu": 1},  # float32 reads 4.4 GB a step
+            left_out={
+                "openvino-fp32": "three float32 copies of the base are more than memory should hold; see its int8"
+            },
         )
         return work.measure(bench)
 
