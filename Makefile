@@ -8,7 +8,7 @@ TRITON := tests/clients/triton/.installed
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install check test soak clients demo protos clean
+.PHONY: install check test soak clients bench demo protos clean
 
 install: $(INSTALLED)
 
@@ -51,6 +51,13 @@ $(TRITON): $(INSTALLED) tests/clients/triton.txt
 	test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --requirement tests/clients/triton.txt
 	touch $@
+
+# Everything that docs/performance.md tells, by every contender in turn; hours on an otherwise idle machine. The peers'
+# environments are made first, as far as they can be. Never in CI.
+bench: install
+	$(PIP) --editable '.[bench]'
+	$(BIN)/python -m benchmarks peers
+	$(BIN)/python -m benchmarks bench
 
 demo: install
 	$(BIN)/adapterhub demo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import pool, serve, step
+from benchmarks import bench, pool, serve, step
 
 
 @click.group()
@@ -12,6 +12,8 @@ def main() -> None:
     """Measure, and print the figures beside the baseline of the same run."""
 
 
+for command in bench.commands():
+    main.add_command(command)
 main.add_command(pool.command)
 main.add_command(serve.command)
 main.add_command(step.command)

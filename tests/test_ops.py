@@ -30,11 +30,11 @@ from adapterhub.ops import (
     Matrix,
     Places,
     Segments,
-    Update,
     Updates,
     chosen_kernels,
     pack_int8,
     unpack_int8,
+    updates_of,
 )
 from adapterhub.ops.compiled import compiled
 
@@ -183,7 +183,7 @@ def segments(mix: list[int]) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize(("width", "out"), WIDTHS)
 def test_updates_are_the_ops_own(kernels: Kernels, threads: int, mix: list[int], width: int, out: int) -> None:
     ops = {index: made_op(index, width, out) for index in set(mix) - {0}}
-    updates = {index: Updates.of({2: Update.of(op, float16=True)}, modules=5) for index, op in ops.items()}
+    updates = {index: Updates.of(updates_of({2: op}, float16=True), modules=5) for index, op in ops.items()}
     runs = segments(mix)
     x, y = torch.randn(len(mix), width), torch.randn(len(mix), out)
     found, nothing = y.clone(), y.clone()
@@ -207,7 +207,7 @@ def test_updates_are_the_ops_own(kernels: Kernels, threads: int, mix: list[int],
 @pytest.mark.parametrize("dtype", NARROW)
 def test_numbers_of_16_bits_take_half_the_memory(dtype: torch.dtype) -> None:
     numbers = torch.randn(3, 20).to(dtype).float()
-    made = Update.of(LowRank(numbers, torch.randn(7, 3)), float16=True)
+    (made,) = updates_of({0: LowRank(numbers, torch.randn(7, 3))}, float16=True).values()
     assert made.a is not None
     assert made.b is not None
     assert made.a.dtype == dtype
@@ -217,7 +217,7 @@ def test_numbers_of_16_bits_take_half_the_memory(dtype: torch.dtype) -> None:
 
 def test_rows_are_scaled_on_their_way_into_a_module(kernels: Kernels) -> None:
     scale = torch.randn(33)
-    updates = Updates.of({1: Update.of(Scale(into=scale), float16=True)}, modules=2)
+    updates = Updates.of(updates_of({1: Scale(into=scale)}, float16=True), modules=2)
     x = torch.randn(5, 33)
     found = x.clone()
     kernels.scale_rows_(1, found, Segments.of([(updates, 1, 3)]))

@@ -23,7 +23,7 @@ from adapterhub.errors import (
 )
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Bottleneck, Op, Scale
-from adapterhub.ops import KernelOp, Kernels, Update, Updates, in_one_piece
+from adapterhub.ops import KernelOp, Kernels, Update, Updates, updates_of
 from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
@@ -191,14 +191,30 @@ def bind_sites(
 
     Raises PluginError when the method raises or gives what cannot be placed; errors of our tree pass.
     """
+    if base.kernels and method.is_lowered:  # they compute in fp32, and what they do not compute is bound again
+        bound = _bind(method, config, plan, tensors, base, torch.float32)
+        if all(site.update for site in bound.modules.values()):
+            return bound
+    return _bind(method, config, plan, tensors, base, base.row_dtype)
+
+
+def _bind(
+    method: Method[Any],
+    config: MethodConfig,
+    plan: Plan,
+    tensors: Mapping[str, Tensor],
+    base: Ground,
+    row_dtype: torch.dtype,
+) -> Bound:
+    """As `bind_sites`, for rows computed in `row_dtype`."""
     bound_sites: dict[str, tuple[Site, Params]] = {}
     shared: Params = {}
     prompt = kv = None
-    for site, params in _by_site(tensors, plan, base):
+    for site, params in _by_site(tensors, plan, base.device, row_dtype):
         with blamed_on(method):
             bound = method.bind(config, site, {**shared, **params}, base.weights)
             if site.kind == "shared":
-                shared = {name: _placed(tensor, site, base) for name, tensor in bound.items()}
+                shared = {name: _placed(tensor, site, base.device, row_dtype) for name, tensor in bound.items()}
             elif site.kind == "prompt":
                 width = (plan.virtual_tokens, base.shape.hidden_size)
                 prompt = _sized(method, "prompt", method.prompt(config, bound), width).to(base.compute_dtype)
@@ -254,13 +270,12 @@ def _modules(
 def _updates_of(ops: Mapping[str, Op], sites: Mapping[str, tuple[Site, Params]], base: Ground) -> Mapping[str, Update]:
     """What the kernels compute of the ops: those in numbers of a base's own width, of whole rows."""
     assert base.kernels is not None
-    found: dict[str, Update] = {}
+    known: dict[str, KernelOp] = {}
     for name, op in ops.items():
         exact = all(tensor.dtype in (torch.float32, base.row_dtype) for tensor in op.tensors())
         if exact and isinstance(op, KernelOp) and _is_known_place(op, name, sites[name][0].tap, base.shape):
-            found[name] = Update.of(op, float16=base.kernels.float16)
-    unreal = any(tensor.is_meta for update in found.values() for tensor in update.tensors())
-    return found if unreal else in_one_piece(found)
+            known[name] = op
+    return updates_of(known, float16=base.kernels.float16)
 
 
 def _scales_input(op: Op) -> bool:
@@ -288,25 +303,27 @@ def _sized(method: Method[Any], function: str, tensor: Tensor, size: tuple[int, 
     return tensor
 
 
-def _by_site(tensors: Mapping[str, Tensor], plan: Plan, base: Ground) -> list[tuple[Site, Params]]:
+def _by_site(
+    tensors: Mapping[str, Tensor], plan: Plan, device: torch.device, row_dtype: torch.dtype
+) -> list[tuple[Site, Params]]:
     """The adapter's tensors, by the plan's sites.
 
     Tensors saved in 16 bits are computed in fp32, as PEFT does when it loads them
-    (`autocast_adapter_dtype`), or in the base's `row_dtype` where that is wider. What replaces a whole
+    (`autocast_adapter_dtype`), or in `row_dtype` where that is wider. What replaces a whole
     module stays as narrow as it can: nothing behind it rounds.
     """
     by_site: dict[int, dict[str, Tensor]] = {id(site): {} for site in plan.sites}
     for key, tensor in tensors.items():
         site, param = plan.tensor_keys[key]
-        by_site[id(site)][param] = _placed(tensor, site, base)
+        by_site[id(site)][param] = _placed(tensor, site, device, row_dtype)
     return [(site, by_site[id(site)]) for site in plan.sites]
 
 
-def _placed(tensor: Tensor, site: Site, base: Ground) -> Tensor:
+def _placed(tensor: Tensor, site: Site, device: torch.device, row_dtype: torch.dtype) -> Tensor:
     """A site's tensor on the base's device, in the dtype it is computed in; whole numbers stay what they are."""
     if not tensor.is_floating_point():
-        return tensor.to(base.device)
+        return tensor.to(device)
     dtype = tensor.dtype if tensor.dtype in EXACT else torch.float32
     if not site.replaces:
-        dtype = torch.promote_types(dtype, base.row_dtype)
-    return tensor.to(device=base.device, dtype=dtype)
+        dtype = torch.promote_types(dtype, row_dtype)
+    return tensor.to(device=device, dtype=dtype)

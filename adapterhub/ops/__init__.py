@@ -18,7 +18,7 @@ from adapterhub.ops.kernels import (
     unpack_int8,
 )
 from adapterhub.ops.pages import packed, pages
-from adapterhub.ops.updates import KernelOp, Places, Segments, Update, Updates, in_one_piece
+from adapterhub.ops.updates import KernelOp, Places, Segments, Update, Updates, updates_of
 
 __all__ = [
     "Choice",
@@ -37,9 +37,9 @@ __all__ = [
     "Update",
     "Updates",
     "chosen_kernels",
-    "in_one_piece",
     "pack_int8",
     "packed",
     "pages",
     "unpack_int8",
+    "updates_of",
 ]

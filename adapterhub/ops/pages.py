@@ -7,7 +7,7 @@ finding them: with two threads a processor of two cores read 61 GB/s from large 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,20 +32,48 @@ def pages(nbytes: int) -> Tensor:
 
 def packed(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The same CPU tensors, contiguous, one behind the other in one piece of memory; what is given twice is one."""
-    places: dict[object, tuple[Tensor, int]] = {}
-    size = 0
+    room = Room()
     for tensor in tensors:
-        if (key := _identity(tensor)) not in places:
-            size = -(-size // tensor.itemsize) * tensor.itemsize
-            places[key] = (tensor, size)
-            size += tensor.nbytes
-    room = pages(size)
-    made = {
-        key: room[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
-        for key, (tensor, start) in places.items()
-    }
-    return [made[_identity(tensor)] for tensor in tensors]
+        room.add(tensor, tensor.dtype)
+    return [room.fill(tensor, tensor.dtype).view(tensor.shape) for tensor in tensors]
 
 
-def _identity(tensor: Tensor) -> object:
-    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+class Room:
+    """One piece of memory for many tensors: each is added, then each is filled in."""
+
+    def __init__(self) -> None:
+        self._starts: dict[object, int] = {}
+        self._filled: dict[object, Tensor] = {}
+        self._size = 0
+        self._memory: Tensor | None = None
+
+    def add(self, tensor: Tensor, dtype: torch.dtype) -> None:
+        """Keep room for a tensor in `dtype`, behind those that were added before."""
+        if (key := _identity(tensor, dtype)) not in self._starts:
+            start = -(-self._size // dtype.itemsize) * dtype.itemsize
+            self._starts[key] = start
+            self._size = start + tensor.numel() * dtype.itemsize
+
+    def fill(
+        self, tensor: Tensor, dtype: torch.dtype, parts: Callable[[Tensor], list[Tensor]] = lambda tensor: [tensor]
+    ) -> Tensor:
+        """Its numbers there, [numel]: those of `parts` one behind the other."""
+        if (key := _identity(tensor, dtype)) in self._filled:
+            return self._filled[key]
+        if self._memory is None:
+            meta = tensor.is_meta
+            self._memory = torch.empty(self._size, dtype=torch.uint8, device="meta") if meta else pages(self._size)
+        start = self._starts[key]
+        place = self._memory[start : start + tensor.numel() * dtype.itemsize].view(dtype)
+        at = 0
+        for part in parts(tensor):
+            place[at : at + part.numel()].view(part.shape).copy_(part)
+            at += part.numel()
+        self._filled[key] = place
+        return place
+
+
+def _identity(tensor: Tensor, dtype: torch.dtype) -> object:
+    """Of its content. On the meta device, where nothing has an address, each stands for itself."""
+    address = id(tensor) if tensor.is_meta else tensor.data_ptr()
+    return (address, dtype, tensor.shape, tensor.stride())

@@ -11,15 +11,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import Structure, c_int, c_long, c_void_p
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from adapterhub.op import Activation, Bottleneck, LowRank, Scale
-from adapterhub.ops.pages import packed
+from adapterhub.ops.pages import Room
 
+K = TypeVar("K")
 KernelOp = LowRank | Bottleneck | Scale
 """What the kernels compute."""
 
@@ -60,21 +61,6 @@ class Update:
     rank: int = 0
     activation: int = 0
     reads_output: bool = False
-
-    @classmethod
-    def of(cls, op: KernelOp, *, float16: bool) -> Self:
-        """A and B whose every value is one of 16 bits are kept so: to the bit the same op in half the memory.
-
-        `float16` says whether the kernels read float16 too.
-        """
-        if isinstance(op, Scale):
-            return cls(front=_float32(op.into), scale=_float32(op.behind))
-        a, b = (_narrow(_tiled(each.float()), float16) for each in (op.a, op.b.T))
-        if isinstance(op, LowRank):
-            return cls(a, b, scale=_float32(op.scale), shift=_float32(op.shift), rank=len(op.a))
-        activation = ACTIVATIONS[op.activation]
-        bias, shift = _float32(op.bias), _float32(op.shift)
-        return cls(a, b, bias, None, shift, None, len(op.a), activation, op.reads_output)
 
     def named(self) -> dict[str, Tensor]:
         """Its tensors, in the order they are read."""
@@ -152,33 +138,57 @@ class Places(NamedTuple):
         return len(self.kept)
 
 
-def in_one_piece(updates: Mapping[str, Update]) -> dict[str, Update]:
-    """The same updates, their tensors in one piece of memory in the order they are read."""
-    names = [(key, name) for key, update in updates.items() for name in update.named()]
-    moved = packed([tensor for update in updates.values() for tensor in update.tensors()])
-    parts: dict[str, dict[str, Any]] = {key: {} for key in updates}
-    for (key, name), tensor in zip(names, moved, strict=True):
-        parts[key][name] = tensor
-    return {key: replace(update, **parts[key]) for key, update in updates.items()}
+def updates_of(ops: Mapping[K, KernelOp], *, float16: bool) -> dict[K, Update]:
+    """The ops as the kernels read them, in one piece of memory in the order they are read; it copies each number once.
+
+    A and B whose every value is one of 16 bits are kept so: to the bit the same op in half the memory. `float16` says
+    whether the kernels read float16 too.
+    """
+    numbers = {(key, name): tensor for key, op in ops.items() for name, tensor in _numbers(op).items()}
+    dtypes = {
+        place: _width(tensor, float16) if place[1] in ("a", "b") else torch.float32 for place, tensor in numbers.items()
+    }
+    room = Room()
+    for place, tensor in numbers.items():
+        room.add(tensor, dtypes[place])
+    placed = {place: room.fill(tensor, dtypes[place], _tiles) for place, tensor in numbers.items()}
+    return {key: _update(op, {name: placed[key, name] for name in _numbers(op)}) for key, op in ops.items()}
 
 
-def _tiled(tensor: Tensor) -> Tensor:
-    """[r, width] -> [width * r] in tiles of 16 columns, what is left behind them."""
-    whole = tensor.shape[1] // LANES * LANES
-    tiles = tensor[:, :whole].reshape(len(tensor), whole // LANES, LANES).transpose(0, 1)
-    return torch.cat([tiles.flatten(), tensor[:, whole:].flatten()])
+def _numbers(op: KernelOp) -> dict[str, Tensor]:
+    """Its tensors by their names in `Update`; A and B as [rank, width]."""
+    if isinstance(op, Scale):
+        named = {"front": op.into, "scale": op.behind}
+    elif isinstance(op, LowRank):
+        named = {"a": op.a, "b": op.b.T, "scale": op.scale, "shift": op.shift}
+    else:
+        named = {"a": op.a, "b": op.b.T, "bias": op.bias, "shift": op.shift}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def _narrow(tensor: Tensor, float16: bool) -> Tensor:
-    """In 16 bits, if no value changes. On the meta device, where nothing has a value, as it is."""
-    if tensor.is_meta:
-        return tensor
+def _update(op: KernelOp, tensors: Mapping[str, Tensor]) -> Update:
+    named: dict[str, Any] = dict(tensors)
+    if isinstance(op, LowRank | Bottleneck):
+        named["rank"] = len(op.a)
+    if isinstance(op, Bottleneck):
+        named |= {"activation": ACTIVATIONS[op.activation], "reads_output": op.reads_output}
+    return Update(**named)
+
+
+def _tiles(tensor: Tensor) -> list[Tensor]:
+    """What lies one behind the other of [r, width]: whole tiles of 16 columns, and the columns that are left."""
+    if tensor.dim() == 1:
+        return [tensor]
+    rank, width = tensor.shape
+    whole = width // LANES * LANES
+    return [tensor[:, :whole].reshape(rank, whole // LANES, LANES).transpose(0, 1), tensor[:, whole:]]
+
+
+def _width(tensor: Tensor, float16: bool) -> torch.dtype:
+    """The narrowest that changes no value; fp32 on the meta device, where nothing has a value."""
     for dtype in (torch.bfloat16, torch.float16) if float16 else (torch.bfloat16,):
-        narrow = tensor.to(dtype)
-        if torch.equal(narrow.float(), tensor):
-            return narrow
-    return tensor
-
-
-def _float32(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.float().contiguous()
+        if tensor.is_meta or not tensor.numel():
+            break
+        if all(torch.equal(part.to(dtype).to(part.dtype), part) for part in (tensor[0], tensor)):
+            return dtype
+    return torch.float32

@@ -1,0 +1,51 @@
+"""W1: a small base, N distinct LoRA adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adapterhub.base.model import read_base
+from benchmarks.adapter_folders import lora_folders
+from benchmarks.comparison import Comparison
+from benchmarks.prompts import Prompts
+from benchmarks.throughput import Cell, Throughput
+from benchmarks.work import Bench, Plot
+
+RANK = 8
+
+
+@dataclass(frozen=True)
+class W1:
+    """32 requests, and a single one."""
+
+    name: str = "w1"
+    title: str = "W1: N distinct LoRA adapters of rank 8 on all projections, 64 prompt and 64 new tokens"
+    counts: tuple[int, ...] = (1, 4, 8, 32)
+    requests: int = 32
+    prompt_tokens: int = 64
+    new_tokens: int = 64
+
+    def cells(self) -> list[Cell]:
+        many = [Cell(self.requests, count) for count in (0, *self.counts)]
+        return [Cell(1, 0, bare=True), Cell(1, 1), Cell(self.requests, 0, bare=True), *many]
+
+    def run(self, bench: Bench) -> dict[str, Any]:
+        folder, shape = read_base(bench.base)
+        adapters = lora_folders(bench.cache, folder.path, shape, max(self.counts), RANK, bench.adapter_dtype)
+        prompts = Prompts.of(folder.path, shape.vocab_size)
+        work = Throughput(
+            folder.path, adapters, prompts, self.cells(), bench.rounds, self.prompt_tokens, self.new_tokens
+        )
+        return work.measure(bench)
+
+    def table(self, found: dict[str, Any]) -> list[str]:
+        base = Cell(self.requests, 0)
+        pairs = [(base.name, base._replace(bare=True).name)]
+        pairs += [(Cell(self.requests, count).name, base.name) for count in self.counts]
+        comparison = Comparison(found)
+        return [*comparison.lines(), *comparison.kept(pairs)]
+
+    def plot(self, found: dict[str, Any]) -> Plot | None:
+        cells = {Cell(self.requests, count).name: float(count) for count in (0, *self.counts)}
+        return Comparison(found).plot(cells, "distinct adapters")
