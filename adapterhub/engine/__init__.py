@@ -1,12 +1,15 @@
 """The engine: continuous batching of requests for many adapters over one base."""
 
+from adapterhub.engine.blend import BLEND, Blend, Servable
 from adapterhub.engine.engine import Engine
 from adapterhub.engine.limits import Limits
 from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, TokenLogprobs
 from adapterhub.engine.stats import AdapterStatus, EngineStats, Tier
 
 __all__ = [
+    "BLEND",
     "AdapterStatus",
+    "Blend",
     "Completion",
     "Engine",
     "EngineStats",
@@ -15,6 +18,7 @@ __all__ = [
     "Limits",
     "Request",
     "Sampling",
+    "Servable",
     "Tier",
     "TokenLogprobs",
 ]

@@ -16,6 +16,8 @@ from typing import Any
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.engine.adapter_pool import AdapterPool
+from adapterhub.engine.blend import Servable
+from adapterhub.engine.blended import make_resident
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
@@ -24,7 +26,7 @@ from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.limits import Limits
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
-from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
+from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.seats import Seats
@@ -92,7 +94,7 @@ class Engine:
             native=base.kernels is not None,
         )
         self._pool = AdapterPool(
-            lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
+            lambda adapter, tensors: make_resident(adapter, tensors, chosen, base),
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
@@ -142,8 +144,11 @@ class Engine:
         """Whether the engine's thread runs."""
         return self._thread.is_alive()
 
-    def register_adapter(self, adapter: Adapter) -> None:
-        """Make an adapter known; it is loaded when a request names it. Any thread."""
+    def register_adapter(self, adapter: Servable) -> None:
+        """Make an adapter, or a blend of several, known; it is loaded when a request names its digest. Any thread.
+
+        Of more than a few thousand blends, the ones registered longest ago are forgotten.
+        """
         self._pool.register(adapter)
 
     def virtual_tokens(self, adapter: Adapter) -> int:
@@ -154,8 +159,8 @@ class Engine:
         method, config = understand(adapter, self._methods)
         return method.plan(config, self.base.shape).virtual_tokens
 
-    def load_adapter(self, adapter: Adapter) -> None:
-        """Make an adapter known and resident; returns once it is. Blocks; any thread.
+    def load_adapter(self, adapter: Servable) -> None:
+        """Make an adapter, or a blend, known and resident; returns once it is. Blocks; any thread.
 
         It may be evicted later; a request that names it brings it back.
         Raises IntegrityError when it does not fit this base or cannot be served exactly,
@@ -168,7 +173,7 @@ class Engine:
         self._pool.release(arrival.result())
 
     def unload_adapter(self, digest: str) -> None:
-        """Forget an adapter: it takes no new request, and is freed when its last one ends.
+        """Forget an adapter, and the blends it is in: they take no new request, and are freed when their last one ends.
 
         Raises AdapterNotFoundError when it is not known.
         """

@@ -161,11 +161,11 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         virtual_tokens=plan.virtual_tokens,
         nbytes=bound.nbytes,
         kv_digest=adapter.digest if changes_kv else "",
-        updates=_updates(bound.modules, base) if base.kernels else None,
+        updates=updates(bound.modules, base) if base.kernels else None,
     )
 
 
-def _updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
+def updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
     """The low-rank updates among the sites, by their modules' places in the base's shape; None when there are none."""
     ops = {
         index: bound.op
@@ -203,10 +203,10 @@ def bind_sites(
         modules = _modules(method, config, bound_sites, base)
     held = [tensor for bound in modules.values() for tensor in bound.tensors()]
     held += [] if prompt is None else [prompt]
-    return Bound(modules, prompt, kv, _nbytes(held) + plan.virtual_tokens * _kv_bytes(base))
+    return Bound(modules, prompt, kv, memory(held) + plan.virtual_tokens * _kv_bytes(base))
 
 
-def _nbytes(tensors: Iterable[Tensor]) -> int:
+def memory(tensors: Iterable[Tensor]) -> int:
     """Bytes that tensors keep in memory; what several of them are views of counts once."""
     storages = [tensor.untyped_storage() for tensor in tensors]
     # Told apart by their own address: that of the content is 0 on the meta device.
@@ -230,13 +230,18 @@ def _modules(
         width = base.shape.modules[site.tap].in_features if site.tap else module.in_features
         if op is not None and (misfit := op.misfit(width, module.out_features)):
             raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
-        kept = {} if op else params
-        if isinstance(op, LowRank) and op.a.dtype in (base.row_dtype, base.update_dtype):
-            op = as_rows(op, base.update_dtype)
-        dtype = _dtype(op.tensors() if op else params.values(), base)
-        native = isinstance(op, LowRank) and dtype == torch.float32 and module.kind in LINEAR and not site.tap
-        modules[name] = BoundSite(site, kept, dtype, op, native)
+        modules[name] = bound_site(site, params, op, base)
     return modules
+
+
+def bound_site(site: Site, params: Params, op: Op | None, base: Ground) -> BoundSite:
+    """A module site as it runs: by its op where it has one, else by the method's functions."""
+    if isinstance(op, LowRank) and op.a.dtype in (base.row_dtype, base.update_dtype):
+        op = as_rows(op, base.update_dtype)
+    dtype = _dtype(op.tensors() if op else params.values(), base)
+    is_linear = base.shape.modules[site.module].kind in LINEAR
+    native = isinstance(op, LowRank) and dtype == torch.float32 and is_linear and not site.tap
+    return BoundSite(site, {} if op else params, dtype, op, native)
 
 
 def _dtype(tensors: Iterable[Tensor], base: Ground) -> torch.dtype:
