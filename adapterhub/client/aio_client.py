@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
@@ -52,13 +52,14 @@ class AioClient:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
         """As `Client.generate`."""
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, blend)
         return await self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -68,6 +69,7 @@ class AioClient:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         timeout: float | None = None,
@@ -77,7 +79,7 @@ class AioClient:
 
         Closing the iterator ends the generation; whoever leaves it early closes it (`contextlib.aclosing`).
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, blend)
         return self._stream(self._calls.generate_stream(request), timeout)
 
     async def tokenize(

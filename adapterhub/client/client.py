@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
@@ -53,6 +53,7 @@ class Client:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         timeout: float | None = None,
@@ -61,10 +62,11 @@ class Client:
         """Generate to the end. `prompt` is text, token ids or the turns of a chat.
 
         `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
-        the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
+        the bare base answers, or what the server's router picks. A `blend` is served the weighted sum of what several
+        adapters change, `{reference: weight}`. The adapter's recorded prompt format applies
         unless `kind` or `system_prompt` (a chat's) is given.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, blend)
         return self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -74,6 +76,7 @@ class Client:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         timeout: float | None = None,
@@ -83,7 +86,7 @@ class Client:
 
         Closing the iterator ends the generation.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling, blend)
         return self._stream(self._calls.generate_stream(request), timeout)
 
     def tokenize(

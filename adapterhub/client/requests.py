@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypedDict
 
@@ -55,6 +55,7 @@ def generate_request(
     kind: FormatKind | None,
     system_prompt: str | None,
     sampling: SamplingOptions,
+    blend: Mapping[str, float] | None = None,
 ) -> inference_pb2.GenerateRequest:
     """Raises InvalidInputError for a value that cannot be sent at all; the server checks the others."""
     request = inference_pb2.GenerateRequest(sampling=_sampling(sampling))
@@ -62,6 +63,11 @@ def generate_request(
     for field, value in (("task", task), ("route_key", route_key)):
         with _naming(field):
             setattr(request, field, value)
+    if blend is not None:
+        with _naming("blend"):
+            request.blend.SetInParent()  # one of nothing is a blend too, and refused
+            for ref, weight in blend.items():
+                request.blend.adapters.add(adapter=ref, weight=weight)
     return request
 
 

@@ -41,10 +41,7 @@ class Blend:
     @classmethod
     def of(cls, shares: Sequence[tuple[Adapter, float]]) -> Blend:
         """Raises InvalidInputError naming the field of the request, by the given order."""
-        if not 0 < len(shares) <= MAX_ADAPTERS:
-            raise InvalidInputError(
-                f"blend.adapters: {len(shares)} (accepted: 1 to {MAX_ADAPTERS})", field="blend.adapters"
-            )
+        check_size(len(shares))
         seen: set[str] = set()
         for index, (adapter, weight) in enumerate(shares):
             check_weight(weight, index)
@@ -98,6 +95,12 @@ Servable = Adapter | Blend
 def parts(servable: Servable) -> tuple[Adapter, ...]:
     """Whose tensors are read for it."""
     return servable.adapters if isinstance(servable, Blend) else (servable,)
+
+
+def check_size(count: int) -> None:
+    """Raises InvalidInputError when a blend cannot have so many adapters."""
+    if not 0 < count <= MAX_ADAPTERS:
+        raise InvalidInputError(f"blend.adapters: {count} (accepted: 1 to {MAX_ADAPTERS})", field="blend.adapters")
 
 
 def check_weight(weight: float, index: int) -> None:

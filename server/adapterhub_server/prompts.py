@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from adapterhub.adapter import Adapter
-from adapterhub.engine import Limits
+from adapterhub.engine import Limits, Servable
 from adapterhub.errors import BaseMismatchError, ConfigError, InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.prompt_format import FormatKind, PromptFormat, Turn
@@ -39,7 +38,7 @@ class Prompts:
         self._tokenizer = tokenizer
         self._limits = limits
 
-    def encode(self, request: Prompted, adapter: Adapter | None) -> tuple[int, ...]:
+    def encode(self, request: Prompted, adapter: Servable | None) -> tuple[int, ...]:
         """Token ids of the request's prompt. Raises InvalidInputError naming the field, and BaseMismatchError."""
         match request.WhichOneof("prompt"):
             case "text":
@@ -63,7 +62,7 @@ class Prompts:
             raise InvalidInputError(f"token_ids: {len(ids)} are over {self._limits.bound}", field="token_ids")
         return tuple(ids)
 
-    def _format(self, request: Prompted, adapter: Adapter | None) -> PromptFormat:
+    def _format(self, request: Prompted, adapter: Servable | None) -> PromptFormat:
         if request.HasField("prompt_format"):
             return self._requested(request.prompt_format)
         if adapter is None or (recorded := adapter.prompt_format) is None:

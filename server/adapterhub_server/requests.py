@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
-from adapterhub.engine import Engine, Request, Sampling
+from adapterhub.engine import Engine, Request, Sampling, Servable
 from adapterhub.errors import AdapterNotFoundError, ConflictError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
+from adapterhub_server.blends import resolved
 from adapterhub_server.call import CALL
 from adapterhub_server.caller import CALLER
 from adapterhub_server.catalog import Catalog
@@ -44,7 +45,7 @@ class Requests:
         sampling = Sampling.load(options, where="sampling")
         call = CALL.get()
         call.route = await self._router.choose(message, metadata)
-        call.route, adapter = await self._adapter(call.route)
+        call.route, adapter = await self._served(call.route, message.blend)
         prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
         call.prompt_tokens = len(prompt_ids)
         digest = adapter.digest if adapter else ""
@@ -56,6 +57,17 @@ class Requests:
         token_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
         virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
         return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
+
+    async def _served(self, choice: Choice, blend: inference_pb2.Blend) -> tuple[Choice, Servable | None]:
+        """What the choice names, known to the engine."""
+        if choice.by != "blend":
+            return await self._adapter(choice)
+        found = await resolved(blend, self._get)
+        self._engine.register_adapter(found)
+        call = CALL.get()
+        call.adapter = choice.adapter
+        call.found(found)
+        return choice, found
 
     async def _adapter(self, choice: Choice) -> tuple[Choice, Adapter | None]:
         if not choice.adapter:
