@@ -45,6 +45,7 @@ class SamplingOptions(TypedDict, total=False):
     ignore_eos: bool
     stop: Sequence[str]
     logprobs: int
+    lookup_tokens: int
 
 
 def generate_request(

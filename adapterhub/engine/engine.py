@@ -24,6 +24,7 @@ from adapterhub.engine.commands import Commands
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.limits import Limits
+from adapterhub.engine.lookup import Lookup
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter
@@ -245,6 +246,8 @@ class Engine:
         )
         if request.sampling.stop:
             sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop)
+        if request.sampling.lookup_tokens:
+            sequence.lookup = Lookup(sequence.token_ids, request.sampling.lookup_tokens)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:

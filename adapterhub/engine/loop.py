@@ -53,6 +53,7 @@ class Loop:
         self._tally = tally
         self._sequences: dict[int, Sequence] = {}
         self._stats = EngineStats()
+        self._generated = 0
 
     @property
     def has_work(self) -> bool:
@@ -94,7 +95,7 @@ class Loop:
             return
         logits, routing = self._runner.run(chunks)
         self._count(chunks, routing)
-        sampling = [chunk.sequence for chunk in chunks if chunk.samples]
+        sampling = [chunk.sequence for chunk in chunks for _ in range(chunk.num_sampled)]
         self._scheduler.computed([chunk for chunk in chunks if chunk.sequence.slot not in routing.failed])
         self._extend(sampling, logits, routing)
         for sequence in [chunk.sequence for chunk in chunks if chunk.sequence.slot in routing.failed]:
@@ -104,6 +105,7 @@ class Loop:
         """A consistent enough view for any thread: each figure is of one moment."""
         return replace(
             self._stats,
+            generated_tokens=self._generated,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.queue),
             loading=sum(map(self._is_loading, list(self._sequences.values()))),
@@ -121,21 +123,34 @@ class Loop:
         assert held == set(self._sequences), "a request was lost"
 
     def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
-        """Give each sampled row its next token."""
+        """Give each sampled row's sequence its next token. Rows of one sequence are of its guesses, in order."""
         if not sequences:
             return
-        if self._observe:
-            for sequence, row in zip(sequences, logits, strict=True):
-                self._observe(sequence, row)
         options = [sequence.request.sampling for sequence in sequences]
-        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences])
+        tokens = sample(logits, options, _token_indices(sequences))
         likelihoods = logprobs(logits, tokens, options)
-        for sequence, token, likelihood in zip(sequences, tokens, likelihoods, strict=True):
-            if sequence.slot not in routing.failed:
-                self._append(sequence, token, () if likelihood is None else (likelihood,))
+        wrong: set[int] = set()
+        """Sequences whose other rows followed a guess that was wrong."""
+        for row, (sequence, token, likelihood) in enumerate(zip(sequences, tokens, likelihoods, strict=True)):
+            if sequence.slot in routing.failed or sequence.id in wrong:
+                continue
+            if self._observe:
+                self._observe(sequence, logits[row])
+            self._append(sequence, token, () if likelihood is None else (likelihood,))
+            if sequence.guesses and not self._confirm(sequence, token):
+                wrong.add(sequence.id)
+
+    def _confirm(self, sequence: Sequence, token: int) -> bool:
+        """Whether a sequence goes on after `token` as it was guessed to."""
+        goes_on = token == sequence.guesses[0] and sequence.id in self._sequences
+        if goes_on:
+            self._scheduler.confirm(sequence)
+        sequence.guesses = sequence.guesses[1:] if goes_on else ()
+        return goes_on
 
     def _append(self, sequence: Sequence, token: int, likelihood: tuple[TokenLogprobs, ...]) -> None:
         sequence.token_ids.append(token)
+        self._generated += 1
         text = sequence.stop.push(token) if sequence.stop else None
         reason = self._reason_to_end(sequence, token)
         if reason is None:
@@ -185,5 +200,13 @@ class Loop:
             mixed_adapter_steps=old.mixed_adapter_steps + (routing.num_adapters > 1),
             mixed_method_steps=old.mixed_method_steps + (routing.num_methods > 1),
             prompt_tokens=old.prompt_tokens + prefilled,
-            generated_tokens=old.generated_tokens + sum(chunk.samples for chunk in chunks),
         )
+
+
+def _token_indices(sequences: list[Sequence]) -> list[int]:
+    """How many tokens each row's sequence has generated before it, guesses included."""
+    indices: list[int] = []
+    for row, sequence in enumerate(sequences):
+        follows = row > 0 and sequences[row - 1] is sequence
+        indices.append(indices[-1] + 1 if follows else sequence.num_generated)
+    return indices

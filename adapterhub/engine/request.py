@@ -33,6 +33,8 @@ class Sampling(Config):
     """End where the generated text comes to one of these; the text ends before it."""
     logprobs: int | None = Field(default=None, ge=0, le=20)
     """Tell each token's log-probability, and those of as many of the likeliest."""
+    lookup_tokens: int = Field(default=0, ge=0, le=16)
+    """Guess up to so many tokens a step from what prompt and text repeat; the answer is the same."""
 
 
 @dataclass(frozen=True)
