@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import Case, tiny_case
+from cases import Case, Recipes, tiny_case
 from conftest import save_random_adapter
 from peft import PeftModel
 from prometheus_client import generate_latest
@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.client import AioClient
-from adapterhub.engine import Blend, Engine, Request, Sampling, adapter_pool
+from adapterhub.engine import Blend, Engine, Request, Sampling, Servable, adapter_pool
 from adapterhub.engine.blended import summed
 from adapterhub.errors import (
     AdapterHubError,
@@ -35,7 +35,7 @@ from adapterhub.op import LowRank
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.testing.equality import Row, greedy, recording_engine, run, teacher_forced
 
-RECIPES = [
+RECIPES: Recipes = [
     ("lora", {"r": 8, "lora_alpha": 12}, 1.0),
     ("lora", {"r": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj"]}, 1.0),
     ("lora", {"r": 4, "use_dora": True, "target_modules": ["q_proj", "up_proj"]}, 1.0),
@@ -85,7 +85,7 @@ def test_a_blend_is_the_weighted_sum_of_peft_s_changes_of_the_weights(case: Case
         plain = merged
     plain.load_state_dict(changed)
     (row,) = rows(case, blend(case, *WEIGHTS))
-    truth = teacher_forced(plain.eval(), asked(case, ""), row)
+    truth = teacher_forced(plain, asked(case, ""), row)
     assert torch.equal(truth.argmax(dim=-1), torch.tensor(row.tokens))
     assert torch.allclose(row.logits, truth, atol=2e-5 * float(truth.abs().max()))
 
@@ -201,7 +201,8 @@ def test_an_adapter_that_is_removed_takes_its_blends_along(case: Case) -> None:
     adapters = list(case.adapters.values())
     kept, gone = Blend.of([(adapters[0], 1.0)]), Blend.of([(adapters[0], 1.0), (adapters[1], 1.0)])
     with Engine(case.base, kv_tokens=256) as engine:
-        for each in (*adapters[:2], kept, gone):
+        served: list[Servable] = [*adapters[:2], kept, gone]
+        for each in served:
             engine.load_adapter(each)
         engine.unload_adapter(adapters[1].digest)
         engine.check_integrity()
@@ -284,8 +285,8 @@ def test_a_blend_that_cannot_be_is_refused_by_name(
 def test_adapters_of_different_prompt_formats_need_one_of_the_request(server: Serving) -> None:
     plain, chat = (PromptFormat.of(server.engine.base.tokenizer, kind) for kind in ("raw", "chat"))
     assert plain != chat
-    records = [{"prompt_format": plain}, {"prompt_format": plain}, {"prompt_format": chat}]
-    one, same, other = (str(server.publish(f"team/format-{i}", **record)) for i, record in enumerate(records))
+    formats = (plain, plain, chat)
+    one, same, other = (str(server.publish(f"team/{i}", prompt_format=each)) for i, each in enumerate(formats))
     assert server.client.generate("hello", blend={one: 0.5, same: 0.5}, max_new_tokens=1).usage.prompt_tokens
     with pytest.raises(InvalidInputError, match=r"prompt_format: .*different"):
         server.client.generate("hello", blend={one: 0.5, other: 0.5}, max_new_tokens=1)
