@@ -124,7 +124,15 @@ def test_wrong_guesses_become_fewer_and_right_ones_more() -> None:
     tokens = [1, 2, 3, 4, 5, 6, 7, 8] * 2
     lookup = Lookup(tokens, 8)
     assert len(lookup.guess(tokens, 8)) == 8
-    tokens += [1, 9, 6, 7, 8]  # one of eight was right
-    assert lookup.guess(tokens, 8) == (1,)
+    tokens += [1, 2, 9, 6, 7, 8]  # two of eight were right
+    assert lookup.guess(tokens, 8) == (1, 2)
     tokens += [1, 2, 3]
-    assert len(lookup.guess(tokens, 8)) == 2
+    assert len(lookup.guess(tokens, 8)) == 4
+    for wrong, pause in enumerate(
+        (3, 3, 7, 15), start=90
+    ):  # none was right: for longer and longer nothing is guessed, whatever repeats
+        tokens.append(wrong)
+        again = [1, 2, 3, 4, 5, 6, 7, 8] * 2
+        while not lookup.guess(tokens, 8):
+            tokens.append(again.pop(0))
+        assert 16 - len(again) == pause
