@@ -11,7 +11,7 @@ SIZES = (5, 3)
 """Tokens of an ending that is looked for, the longer first; of shorter ones chance finds too many."""
 
 MAX_PAUSE = 31
-"""A row for a guess costs most of what a token does when many sequences run: text that repeats nothing is left alone."""
+"""When many sequences run, a guess costs most of what a token does: text that repeats nothing is left alone."""
 
 
 class Lookup:
