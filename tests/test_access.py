@@ -103,6 +103,8 @@ def test_a_key_uses_and_sees_its_own_adapters_alone(server: Serving, keys: Keys)
         assert shop.generate("hello", max_new_tokens=1).token_ids
         with pytest.raises(ForbiddenError, match="bank/secrets:latest: not allowed"):
             shop.generate("hello", adapter="bank/secrets")
+        with pytest.raises(ForbiddenError, match="bank/secrets:latest: not allowed"):
+            shop.generate("hello", blend={"shop/orders": 1.0, "bank/secrets": 0.0})
         with pytest.raises(ForbiddenError):
             shop.get("bank/secrets")
         assert {ref for known in shop.list() for ref in known.refs} == {"shop/orders:latest"}

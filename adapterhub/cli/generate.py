@@ -17,7 +17,24 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 adapterhub generate --adapter team/orders "2 pizzas and a coke"
+adapterhub generate --blend team/orders=0.7 --blend team/tickets=0.3 "2 pizzas and a coke"
 adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"""
+
+
+def shares(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:
+    """`REF=WEIGHT`, several times. None where there is none. Raises BadParameter."""
+    blend: dict[str, float] = {}
+    for text in given:
+        ref, _, number = text.rpartition("=")
+        if ref in blend:
+            raise click.BadParameter(f"{ref} stands here twice; add the weights")
+        try:
+            blend[ref] = float(number)
+        except ValueError:
+            ref = ""
+        if not ref:
+            raise click.BadParameter(f"{text!r} is not REF=WEIGHT, such as team/tickets=0.7")
+    return blend or None
 
 
 @click.command("generate")
@@ -26,6 +43,9 @@ adapterhub generate --temperature 0.7 --seed 3 --max-new-tokens 64 < prompt.txt"
 @server_options
 @click.option("--task", default="", metavar="TASK", help="Let the task's route pick the adapter.")
 @click.option("--route-key", default="", metavar="KEY", help="The same key gets the same one of a route's targets.")
+@click.option(
+    "--blend", multiple=True, metavar="REF=WEIGHT", callback=shares, help="One of several adapters at once; repeated."
+)
 @click.option("--format", "kind", type=click.Choice(["raw", "chat"]), help="Instead of the adapter's recorded format.")
 @click.option("--system", "system_prompt", metavar="TEXT", help="The system turn of a chat.")
 @click.option("--max-new-tokens", type=int, help="The most tokens to generate.")
@@ -58,6 +78,7 @@ def command(
     server: Server,
     task: str,
     route_key: str,
+    blend: dict[str, float] | None,
     kind: FormatKind | None,
     system_prompt: str | None,
     json_schema: TextIO | None,
@@ -80,6 +101,7 @@ def command(
         "adapter": adapter,
         "task": task,
         "route_key": route_key,
+        "blend": blend,
         "kind": kind,
         "system_prompt": system_prompt,
         **({"logit_bias": dict(logit_bias)} if logit_bias else {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
@@ -61,6 +61,7 @@ class AioClient:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         n: int | None = None,
@@ -71,7 +72,17 @@ class AioClient:
     ) -> Generation:
         """As `Client.generate`."""
         request = generate_request(
-            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, best_of=best_of, structure=structure
+            prompt,
+            adapter,
+            task,
+            route_key,
+            kind,
+            system_prompt,
+            sampling,
+            n=n,
+            best_of=best_of,
+            structure=structure,
+            blend=blend,
         )
         return await self._ask(self._calls.generate(request), timeout)
 
@@ -82,6 +93,7 @@ class AioClient:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         n: int | None = None,
@@ -94,7 +106,7 @@ class AioClient:
         Closing the iterator ends the generation; whoever leaves it early closes it (`contextlib.aclosing`).
         """
         request = generate_request(
-            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure, blend=blend
         )
         return self._stream(self._calls.generate_stream(request), timeout)
 

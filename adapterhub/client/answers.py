@@ -56,7 +56,7 @@ class RouteChoice(NamedTuple):
     """Which rule chose the adapter."""
 
     by: str
-    """`adapter`, `base`, `task`, `rule`, `router` or `fallback`."""
+    """`adapter`, `blend`, `base`, `task`, `rule`, `router` or `fallback`."""
     name: str
     """The task's, the rule's or the router's."""
     adapter: str

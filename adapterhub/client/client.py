@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
@@ -62,6 +62,7 @@ class Client:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         n: int | None = None,
@@ -72,13 +73,24 @@ class Client:
     ) -> Generation:
         """Generate to the end. `prompt` is text, token ids or the turns of a chat, with tools a `Chat`.
 
-        `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
-        the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
-        unless `kind` or `system_prompt` (a chat's) is given. `n` answers are given, the likeliest of `best_of` where
-        that is more. The text will be what `structure` asks.
+        `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; a `blend` is served the
+        weighted sum of what several adapters change, `{reference: weight}`; without any, the bare base answers, or what
+        the server's router picks. The adapter's recorded prompt format applies unless `kind` or `system_prompt` (a
+        chat's) is given. `n` answers are given, the likeliest of `best_of` where that is more. The text will be what
+        `structure` asks.
         """
         request = generate_request(
-            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, best_of=best_of, structure=structure
+            prompt,
+            adapter,
+            task,
+            route_key,
+            kind,
+            system_prompt,
+            sampling,
+            n=n,
+            best_of=best_of,
+            structure=structure,
+            blend=blend,
         )
         return self._ask(self._calls.generate(request), timeout)
 
@@ -89,6 +101,7 @@ class Client:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
         n: int | None = None,
@@ -101,7 +114,7 @@ class Client:
         Closing the iterator ends the generation.
         """
         request = generate_request(
-            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure, blend=blend
         )
         return self._stream(self._calls.generate_stream(request), timeout)
 

@@ -108,6 +108,7 @@ class SamplingOptions(TypedDict, total=False):
     bad_words: Sequence[str]
     stop_token_ids: Sequence[int]
     prompt_logprobs: int
+    lookup_tokens: int
 
 
 def generate_request(
@@ -122,6 +123,7 @@ def generate_request(
     n: int | None = None,
     best_of: int | None = None,
     structure: Structure | None = None,
+    blend: Mapping[str, float] | None = None,
 ) -> inference_pb2.GenerateRequest:
     """Raises InvalidInputError for a value that cannot be sent at all; the server checks the others."""
     request = inference_pb2.GenerateRequest(sampling=_sampling(sampling))
@@ -136,6 +138,11 @@ def generate_request(
     if structure is not None:
         with _naming(structure.field):
             request.structure.CopyFrom(_structure(structure))
+    if blend is not None:
+        with _naming("blend"):
+            request.blend.SetInParent()  # one of nothing is a blend too, and refused
+            for ref, weight in blend.items():
+                request.blend.adapters.add(adapter=ref, weight=weight)
     return request
 
 

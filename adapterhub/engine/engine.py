@@ -14,19 +14,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.engine.adapter_pool import AdapterPool
 from adapterhub.engine.bad_words import bad_word_ids
+from adapterhub.engine.blend import Blend, Servable
+from adapterhub.engine.blended import make_resident
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.limits import Limits
+from adapterhub.engine.lookup import Lookup
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
-from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
+from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.rules import Rules
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
@@ -98,7 +100,7 @@ class Engine:
             native=base.kernels is not None,
         )
         self._pool = AdapterPool(
-            lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
+            lambda adapter, tensors: make_resident(adapter, tensors, chosen, base),
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
@@ -153,20 +155,25 @@ class Engine:
         """Whether the engine's thread runs."""
         return self._thread.is_alive()
 
-    def register_adapter(self, adapter: Adapter) -> None:
-        """Make an adapter known; it is loaded when a request names it. Any thread."""
+    def register_adapter(self, adapter: Servable) -> None:
+        """Make an adapter, or a blend of several, known; it is loaded when a request names its digest. Any thread.
+
+        Of more than a few thousand blends, the ones registered longest ago are forgotten.
+        """
         self._pool.register(adapter)
 
-    def virtual_tokens(self, adapter: Adapter) -> int:
-        """Positions that an adapter puts in front of every prompt; its tensors are not read.
+    def virtual_tokens(self, adapter: Servable) -> int:
+        """Positions that an adapter puts in front of every prompt; its tensors are not read. A blend puts none.
 
         Raises IntegrityError when no method serves it.
         """
+        if isinstance(adapter, Blend):
+            return 0
         method, config = understand(adapter, self._methods)
         return method.plan(config, self.base.shape).virtual_tokens
 
-    def load_adapter(self, adapter: Adapter) -> None:
-        """Make an adapter known and resident; returns once it is. Blocks; any thread.
+    def load_adapter(self, adapter: Servable) -> None:
+        """Make an adapter, or a blend, known and resident; returns once it is. Blocks; any thread.
 
         It may be evicted later; a request that names it brings it back.
         Raises IntegrityError when it does not fit this base or cannot be served exactly,
@@ -179,7 +186,7 @@ class Engine:
         self._pool.release(arrival.result())
 
     def unload_adapter(self, digest: str) -> None:
-        """Forget an adapter: it takes no new request, and is freed when its last one ends.
+        """Forget an adapter, and the blends it is in: they take no new request, and are freed when their last one ends.
 
         Raises AdapterNotFoundError when it is not known.
         """
@@ -267,6 +274,8 @@ class Engine:
                 silent=request.silent,
             )
         sequence.rules = Rules.of(request, self._bad_word_ids, self._eos)
+        if sampling.lookup_tokens and not (sequence.rules or request.structure):  # which ask for each token in turn
+            sequence.lookup = Lookup(sequence.token_ids, sampling.lookup_tokens)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:

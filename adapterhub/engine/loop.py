@@ -55,6 +55,7 @@ class Loop:
         self._tally = tally
         self._sequences: dict[int, Sequence] = {}
         self._stats = EngineStats()
+        self._generated = 0
 
     @property
     def has_work(self) -> bool:
@@ -106,7 +107,7 @@ class Loop:
         logits, routing = self._runner.run(chunks)
         self._count(chunks, routing)
         logits = self._tell_of_prompts(chunks, logits, routing)
-        sampling = [chunk.sequence for chunk in chunks if chunk.samples]
+        sampling = [chunk.sequence for chunk in chunks for _ in range(chunk.num_sampled)]
         self._scheduler.computed([chunk for chunk in chunks if chunk.sequence.slot not in routing.failed])
         self._extend(sampling, logits, routing)
         for sequence in [chunk.sequence for chunk in chunks if chunk.sequence.slot in routing.failed]:
@@ -116,6 +117,7 @@ class Loop:
         """A consistent enough view for any thread: each figure is of one moment."""
         return replace(
             self._stats,
+            generated_tokens=self._generated,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.queue),
             loading=sum(sequence.waits for sequence in list(self._sequences.values())),
@@ -134,32 +136,45 @@ class Loop:
 
     def _tell_of_prompts(self, chunks: list[Chunk], logits: Tensor, routing: Routing) -> Tensor:
         """Keep what is asked of prompts' tokens. Returns the logits of the rows that sample."""
-        if len(logits) == sum(chunk.samples for chunk in chunks):
+        if len(logits) == sum(chunk.num_sampled for chunk in chunks):
             return logits
-        sampled, row = [], 0
+        sampled: list[int] = []
+        row = 0
         for chunk in chunks:
-            told = chunk.num_told
+            told, heads = chunk.num_told, chunk.num_heads  # before what is kept changes them
             if told and chunk.sequence.slot not in routing.failed:
                 chunk.sequence.prompt_logprobs += prompt_logprobs(logits[row : row + told], chunk)
-            sampled += [row + told] * chunk.samples
-            row += told + chunk.samples
+            sampled += range(row + told, row + heads)
+            row += heads
         return logits[sampled]
 
     def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
-        """Give each sampled row its next token."""
+        """Give each sampled row's sequence its next token. Rows of one sequence are of its guesses, in order."""
         if not sequences:
             return
-        if self._observe:
-            for sequence, row in zip(sequences, logits, strict=True):
-                self._observe(sequence, row)
         options = [sequence.request.sampling for sequence in sequences]
         allowed = allowed_tokens([sequence.matcher for sequence in sequences], logits.shape[1])
         rules = [sequence.rules for sequence in sequences]
-        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences], rules, allowed)
+        tokens = sample(logits, options, _token_indices(sequences), rules, allowed)
         likelihoods = logprobs(logits, tokens, options)
-        for sequence, token, likelihood in zip(sequences, tokens, likelihoods, strict=True):
-            if sequence.slot not in routing.failed:
-                self._append(sequence, token, () if likelihood is None else (likelihood,))
+        wrong: set[int] = set()
+        """Sequences whose other rows followed a guess that was wrong."""
+        for row, (sequence, token, likelihood) in enumerate(zip(sequences, tokens, likelihoods, strict=True)):
+            if sequence.slot in routing.failed or sequence.id in wrong:
+                continue
+            if self._observe:
+                self._observe(sequence, logits[row])
+            self._append(sequence, token, () if likelihood is None else (likelihood,))
+            if sequence.guesses and not self._confirm(sequence, token):
+                wrong.add(sequence.id)
+
+    def _confirm(self, sequence: Sequence, token: int) -> bool:
+        """Whether a sequence goes on after `token` as it was guessed to."""
+        goes_on = token == sequence.guesses[0] and sequence.id in self._sequences
+        if goes_on:
+            self._scheduler.confirm(sequence)
+        sequence.guesses = sequence.guesses[1:] if goes_on else ()
+        return goes_on
 
     def _append(self, sequence: Sequence, token: int, likelihood: tuple[TokenLogprobs, ...]) -> None:
         try:
@@ -168,6 +183,7 @@ class Loop:
             self._finish(sequence, Event((), "error", error))
             return
         sequence.token_ids.append(token)
+        self._generated += 1
         if sequence.rules:
             sequence.rules.push(token)
         prompt: tuple[TokenLogprobs, ...] = ()
@@ -218,5 +234,13 @@ class Loop:
             mixed_adapter_steps=old.mixed_adapter_steps + (routing.num_adapters > 1),
             mixed_method_steps=old.mixed_method_steps + (routing.num_methods > 1),
             prompt_tokens=old.prompt_tokens + prefilled,
-            generated_tokens=old.generated_tokens + sum(chunk.samples for chunk in chunks),
         )
+
+
+def _token_indices(sequences: list[Sequence]) -> list[int]:
+    """How many tokens each row's sequence has generated before it, guesses included."""
+    indices: list[int] = []
+    for row, sequence in enumerate(sequences):
+        follows = row > 0 and sequences[row - 1] is sequence
+        indices.append(indices[-1] + 1 if follows else sequence.num_generated)
+    return indices

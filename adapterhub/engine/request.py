@@ -54,6 +54,8 @@ class Sampling(Config):
     """Tokens that end the text beside the base's own; the text ends before them."""
     prompt_logprobs: int | None = Field(default=None, ge=0, le=20)
     """Tell the log-probability of each token of the prompt but the first, and those of as many of the likeliest."""
+    lookup_tokens: int = Field(default=0, ge=0, le=16)
+    """Guess up to so many tokens a step from what prompt and text repeat; the answer is the same."""
 
     @field_validator("min_tokens")
     @classmethod

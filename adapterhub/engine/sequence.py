@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adapterhub.engine.block_table import BlockTable
+from adapterhub.engine.lookup import Lookup
 from adapterhub.engine.prefix_keys import PrefixKeys
 from adapterhub.engine.request import Event, Request, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
@@ -56,6 +57,10 @@ class Sequence:
     """Where asked for: of the prompt's tokens behind the first, as far as computed, until the first token goes out."""
     matcher: Matcher | None = None
     """Filled, before it is scheduled, when the request has a structure; goes on with the generated tokens."""
+    lookup: Lookup | None = None
+    """Of a request whose tokens are guessed."""
+    guesses: tuple[int, ...] = ()
+    """What may come next; filled by the scheduler for one step."""
 
     @cached_property
     def keys(self) -> PrefixKeys:
@@ -116,7 +121,7 @@ class Sequence:
 
 
 class Chunk(NamedTuple):
-    """Positions `start` to `stop` of a sequence, computed in one step."""
+    """Positions `start` to `stop` of a sequence, computed in one step; those of its guesses are the last."""
 
     sequence: Sequence
     start: int
@@ -125,12 +130,17 @@ class Chunk(NamedTuple):
     @property
     def samples(self) -> bool:
         """Whether the step gives the sequence's next token."""
-        return self.stop == self.sequence.length
+        return self.stop >= self.sequence.length
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens that the step gives the sequence, if all its guesses are right."""
+        return self.samples + len(self.sequence.guesses)
 
     @property
     def num_heads(self) -> int:
         """Of its last rows, how many reach the head."""
-        return self.num_told + self.samples
+        return self.num_told + self.num_sampled
 
     @property
     def num_told(self) -> int:
@@ -144,8 +154,9 @@ class Chunk(NamedTuple):
     def input_ids(self) -> list[int]:
         """Token ids of the positions; 0 stands where a virtual token is."""
         virtual = self.sequence.virtual_tokens
-        tokens = self.sequence.token_ids
-        return [tokens[position - virtual] if position >= virtual else 0 for position in range(self.start, self.stop)]
+        tokens, stop = self.sequence.token_ids, min(self.stop, self.sequence.length)
+        ids = [tokens[position - virtual] if position >= virtual else 0 for position in range(self.start, stop)]
+        return [*ids, *self.sequence.guesses]
 
     def virtual_rows(self) -> Tensor | None:
         """The virtual embeddings among the positions, `[n, hidden]`; None when there are none."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from adapterhub.adapter import Adapter
 from adapterhub.client.statuses import INTERNAL, Row
+from adapterhub.engine import Servable
 from adapterhub.store import AdapterRef
 from adapterhub_server.caller import Caller
 from adapterhub_server.router import Choice
@@ -51,7 +51,7 @@ class Call:
     """The key's id."""
     tenant: str = ""
     adapter: str = ""
-    """`name:tag` of the adapter that was asked for or chosen; empty for none and for the bare base."""
+    """`name:tag` of the adapter that was asked for or chosen, or the blend; empty for none and for the bare base."""
     digest: str = ""
     """The adapter's, once it is found."""
     method: str = ""
@@ -98,8 +98,8 @@ class Call:
         """An adapter is needed."""
         self.adapter = ref.label
 
-    def found(self, adapter: Adapter) -> None:
-        """The adapter is there."""
+    def found(self, adapter: Servable) -> None:
+        """The adapter, or all of a blend, is there."""
         self.digest, self.method = adapter.digest, adapter.method_name
 
     def failed(self, row: Row) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterhub.adapter import Adapter
-from adapterhub.engine import Limits
+from adapterhub.engine import Limits, Servable
 from adapterhub.errors import BaseMismatchError, ConfigError, InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.prompt_format import FormatKind, PromptFormat, Turn, encode_rendered
@@ -54,7 +53,7 @@ class Prompts:
         self._render_seconds = render_seconds
         self._found: ToolUse | None = None
 
-    def encode(self, request: Prompted, adapter: Adapter | None, system_prompt: str | None = None) -> Encoded:
+    def encode(self, request: Prompted, adapter: Servable | None, system_prompt: str | None = None) -> Encoded:
         """The request's prompt; `system_prompt` is its route's, for a chat that brings none.
 
         Raises InvalidInputError naming the field, and BaseMismatchError.
@@ -122,7 +121,7 @@ class Prompts:
             raise InvalidInputError(f"token_ids: {len(ids)} are over {self._limits.bound}", field="token_ids")
         return tuple(ids)
 
-    def _format(self, request: Prompted, adapter: Adapter | None, system_prompt: str | None) -> PromptFormat:
+    def _format(self, request: Prompted, adapter: Servable | None, system_prompt: str | None) -> PromptFormat:
         """The format that applies, with the system prompt that does: the request's, the route's or the format's own."""
         prompt_format = self._requested_or_recorded(request, adapter)
         brings_none = not request.prompt_format.HasField("system_prompt")
@@ -130,7 +129,7 @@ class Prompts:
             return prompt_format.model_copy(update={"system_prompt": system_prompt})
         return prompt_format
 
-    def _requested_or_recorded(self, request: Prompted, adapter: Adapter | None) -> PromptFormat:
+    def _requested_or_recorded(self, request: Prompted, adapter: Servable | None) -> PromptFormat:
         if request.HasField("prompt_format"):
             return self._requested(request.prompt_format)
         if adapter is None or (recorded := adapter.prompt_format) is None:

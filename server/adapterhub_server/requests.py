@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from adapterhub.adapter import Adapter
-from adapterhub.engine import Engine, Request, Sampling, Structure
+from adapterhub.engine import Engine, Request, Sampling, Servable, Structure
 from adapterhub.errors import AdapterNotFoundError, ConflictError, InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub.store import AdapterRef
 from adapterhub.structure.structure import MAX_BYTES
+from adapterhub_server.blends import resolved
 from adapterhub_server.call import CALL
 from adapterhub_server.caller import CALLER
 from adapterhub_server.calling import Calling
@@ -50,7 +51,7 @@ class Requests:
         sampling = _sampling(message.sampling, {"max_new_tokens": MAX_NEW_TOKENS} if fills else {})
         structure = _structure(message)
         call.route = await self._router.choose(message, metadata, names_base=call.names_base)
-        call.route, adapter = await self._adapter(call.route)
+        call.route, adapter = await self._served(call.route, message.blend)
         encoded = await asyncio.to_thread(self._prompts.encode, message, adapter, call.route.system_prompt)
         if encoded.must_be:
             structure = _forced(structure, encoded.must_be)
@@ -70,10 +71,21 @@ class Requests:
         virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
         return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
 
-    def _room(self, prompt_ids: tuple[int, ...], adapter: Adapter | None) -> int:
+    def _room(self, prompt_ids: tuple[int, ...], adapter: Servable | None) -> int:
         """New tokens that the context has room for, at least one and no more than any request may ask for."""
         virtual = self._engine.virtual_tokens(adapter) if adapter else 0
         return max(1, min(MAX_NEW_TOKENS, self._engine.limits.max_length - len(prompt_ids) - virtual))
+
+    async def _served(self, choice: Choice, blend: inference_pb2.Blend) -> tuple[Choice, Servable | None]:
+        """What the choice names, known to the engine."""
+        if choice.by != "blend":
+            return await self._adapter(choice)
+        found = await resolved(blend, self._get)
+        self._engine.register_adapter(found)
+        call = CALL.get()
+        call.adapter = choice.adapter
+        call.found(found)
+        return choice, found
 
     async def _adapter(self, choice: Choice) -> tuple[Choice, Adapter | None]:
         if not choice.adapter:

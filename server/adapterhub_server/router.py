@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
+from adapterhub_server.blends import told
 from adapterhub_server.prompt_picks import PromptPicks
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.routes import draw
@@ -21,7 +22,7 @@ class Choice(NamedTuple):
     """An adapter and the rule that chose it, as RouteChoice tells it."""
 
     adapter: str
-    """A reference; empty for the bare base."""
+    """A reference, or a blend of several; empty for the bare base."""
     by: str
     name: str = ""
     """The task's, the rule's or the router's."""
@@ -46,9 +47,14 @@ class Router:
     ) -> Choice:
         """With `names_base`, a request that names nothing means the bare base, whatever a router would pick.
 
-        Raises InvalidInputError for a request that names both an adapter and a task, NotFoundError, and
+        Raises InvalidInputError for a request that names more than one of adapter, task and blend, NotFoundError, and
         RouterError when the router fails.
         """
+        if message.HasField("blend"):
+            for field in ("adapter", "task"):
+                if getattr(message, field):
+                    raise InvalidInputError(f"{field}: not accepted beside blend", field=field)
+            return Choice(told(message.blend), "blend")
         if message.task and message.adapter:
             raise InvalidInputError("task: not accepted beside adapter", field="task")
         if len(message.route_key.encode()) > MAX_KEY_BYTES:
