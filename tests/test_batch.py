@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,36 @@ def test_lines_of_openais_batch_are_answered_as_its_api_does(tiny_base: Path) ->
     assert completion["usage"] == {"prompt_tokens": 2, "completion_tokens": 16, "total_tokens": 18}  # raw, and short
     assert completion["adapter_digest"] == Store.default().pin("team/a").digest
     assert completion["choices"] != third["response"]["body"]["choices"]  # sampled, each line by a seed of its own
+
+
+def test_options_and_structures_hold_in_both_formats(base: BaseModel, tiny_base: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}]
+    body = {"model": "team/a", "messages": turns, "temperature": 0, "logit_bias": {"40": 100}, "max_tokens": 3}
+    schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"], "additionalProperties": False}
+    asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    write(
+        [
+            {"prompt": "hi", "structure": {"regex": "[ab]{3}"}, "adapter": "team/c", "lookup_tokens": 4},
+            {"prompt": "hi", "structure": {"json_schema": schema}, "temperature": 1.5},
+            {"prompt": "hi", "structure": {"regex": "("}},
+            {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body},
+            {
+                "custom_id": "b",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body | {"response_format": asked, "logit_bias": {}, "max_tokens": 32},
+            },
+        ]
+    )
+    assert batch(tiny_base).exit_code == 1  # one line has an error
+    first, second, bad, biased, held = results()
+    assert re.fullmatch("[ab]{3}", first["text"])
+    assert json.loads(second["text"]) == {"a": 1}
+    assert bad["error"]["field"] == "structure.regex"
+    assert biased["response"]["body"]["choices"][0]["message"]["content"] == str(base.tokenizer.decode([40] * 3))
+    assert json.loads(held["response"]["body"]["choices"][0]["message"]["content"]) == {"a": 1}
+    write([{"prompt": "hi", "structure": {"regex": "a", "grammar": "b"}}])
+    assert "line 1: structure: regex and grammar given" in batch(tiny_base, "--overwrite").stderr
 
 
 def test_a_batch_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tiny_base: Path) -> None:

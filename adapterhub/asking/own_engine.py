@@ -90,7 +90,9 @@ class OwnEngine:
         """
         adapter, virtual = self._adapters[question.adapter] if question.adapter else (None, 0)
         sampling = Sampling.load(question.sampling, where="sampling")
-        request = Request(self._encode(question, adapter), adapter.digest if adapter else "", sampling)
+        request = Request(
+            self._encode(question, adapter), adapter.digest if adapter else "", sampling, structure=question.structure
+        )
         self._check_length(request, virtual)
         return request
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapterhub.prompt_format import FormatKind, Turn
+from adapterhub.structure import Structure
 
 Prompt = str | tuple[int, ...] | tuple[Turn, ...]
 """Text, token ids, or the turns of a chat."""
@@ -25,3 +26,5 @@ class Question:
     """Instead of the adapter's recorded prompt format."""
     system_prompt: str | None = None
     """The system turn of that format."""
+    structure: Structure | None = None
+    """What the text must be."""

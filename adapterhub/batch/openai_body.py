@@ -11,10 +11,11 @@ from typing import Any
 
 from adapterhub.asking import Question, as_prompt, turns_of
 from adapterhub.asking.question import Prompt
-from adapterhub.batch.own_entry import OPTIONS, prompt_of
+from adapterhub.batch.own_entry import OPTIONS, prompt_of, said_of
 from adapterhub.engine import Sampling
 from adapterhub.errors import InvalidInputError, did_you_mean
 from adapterhub.prompt_format import FormatKind
+from adapterhub.structure import Structure, StructureOptions
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -23,6 +24,7 @@ SHORT = 16
 
 RENAMED = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens"}
 PROMPTS = ("model", "messages", "prompt", "prompt_format", "logprobs", "top_logprobs")
+STRUCTURES = tuple(StructureOptions.model_fields)
 IGNORED = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Of use to whom they are sent for, and to no answer."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -31,16 +33,12 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "stream": (False,),
     "echo": (False,),
     "suffix": ("",),
-    "response_format": ({"type": "text"},),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "parallel_tool_calls": (True, False),
     "modalities": (["text"],),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
 }
-"""Accepted where they ask for what is done anyway, unless `OPTIONS` has them."""
+"""Accepted where they ask for what is done anyway."""
 FORMATS: dict[str, FormatKind | None] = {"trained": None, "raw": "raw", "chat": "chat"}
 
 
@@ -69,7 +67,13 @@ def question_of(url: str, body: Mapping[str, Any], *, where: str, seed: int) -> 
     else:
         prompt = prompt_of(_the_one(values["prompt"]), where=where)
         kind = kind if isinstance(prompt, str) else None  # token ids have no format
-    return Question(prompt, model, _sampling(values, chat, where, seed), kind)
+    return Question(prompt, model, _sampling(values, chat, where, seed), kind, structure=_structure(values, where))
+
+
+def _structure(values: Mapping[str, Any], where: str) -> Structure | None:
+    given = {name: values[name] for name in STRUCTURES if name in values}
+    with said_of(where):
+        return StructureOptions.load(given, where=where).structure()
 
 
 def _the_one(prompt: Any) -> Any:
@@ -87,8 +91,8 @@ def _sampling(values: Mapping[str, Any], chat: bool, where: str, seed: int) -> d
             if value not in NEUTRAL[name]:
                 accepted = " or ".join(map(repr, NEUTRAL[name]))
                 raise _error(where, name, f"not served in a batch (accepted: {accepted})")
-        elif name not in IGNORED and name not in PROMPTS:
-            known = sorted({*PROMPTS, *RENAMED, *NEUTRAL, *IGNORED, *OPTIONS} - {"max_new_tokens"})
+        elif name not in IGNORED and name not in PROMPTS and name not in STRUCTURES:
+            known = sorted({*PROMPTS, *RENAMED, *STRUCTURES, *NEUTRAL, *IGNORED, *OPTIONS} - {"max_new_tokens"})
             raise _error(where, name, f"unknown{did_you_mean(name, known)} (known: {', '.join(known)})")
     if (logprobs := _logprobs(values, chat, where)) is not None:
         given["logprobs"] = logprobs

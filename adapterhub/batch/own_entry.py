@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -18,8 +20,9 @@ from adapterhub.engine import Sampling
 from adapterhub.errors import AdapterHubError, InvalidInputError, did_you_mean
 from adapterhub.prompt_format import FormatKind
 from adapterhub.store import AdapterRef
+from adapterhub.structure import Structure
 
-FIELDS = ("prompt", "messages", "adapter", "format", "system", "id")
+FIELDS = ("prompt", "messages", "adapter", "format", "system", "structure", "id")
 """Beside `OPTIONS`."""
 OPTIONS = tuple(name for name in Sampling.model_fields if name != "prompt_logprobs")
 """Fields of `Sampling` that lines may have; results have no place for what the others tell."""
@@ -54,7 +57,8 @@ class OwnEntry:
             raise _error(where, "system", "raw text has no system turn")
         if not isinstance(known_by := values.get("id"), str | int | None):
             raise _error(where, "id", "text or a whole number is accepted")
-        question = Question(_prompt(values, where), words["adapter"] or "", sampling, kind, words["system"])
+        structure = _structure(values["structure"], where) if values.get("structure") is not None else None
+        question = Question(_prompt(values, where), words["adapter"] or "", sampling, kind, words["system"], structure)
         return cls(number, known_by, question)
 
     def answered(self, answer: Answer, adapter: str, token_text: TokenText) -> dict[str, Any]:
@@ -106,6 +110,27 @@ def prompt_of(prompt: Any, *, where: str) -> Prompt:
     if not isinstance(prompt, list) or not prompt or not all(type(each) is int and each >= 0 for each in prompt):
         raise _error(where, "prompt", ACCEPTED_PROMPT)
     return tuple(prompt)
+
+
+def _structure(given: Any, where: str) -> Structure:
+    """`{"regex": ...}` and the like; a schema may be JSON itself or its text. Raises InvalidInputError."""
+    if not isinstance(given, dict):
+        raise _error(where, "structure", 'an object such as {"regex": "..."} is accepted')
+    if isinstance(schema := given.get("json_schema"), dict):
+        given = {**given, "json_schema": json.dumps(schema)}
+    with said_of(where):
+        return Structure.load(given, where=f"{where}: structure")
+
+
+@contextmanager
+def said_of(where: str) -> Iterator[None]:
+    """Errors inside begin with `where`, also those of who does not know it."""
+    try:
+        yield
+    except InvalidInputError as error:
+        if str(error).startswith(where):
+            raise
+        raise InvalidInputError(f"{where}: {error}", field=error.field) from None
 
 
 def _text(values: Mapping[str, Any], name: str, where: str) -> str | None:

@@ -87,6 +87,7 @@ class ServerAsker:
                     adapter=question.adapter,
                     kind=question.kind,
                     system_prompt=question.system_prompt,
+                    structure=question.structure,
                     **question.sampling,
                 )
             except QueueFullError as error:  # others ask it too

@@ -42,6 +42,7 @@ class ServerVoice:
             adapter=question.adapter,
             kind=question.kind,
             system_prompt=question.system_prompt,
+            structure=question.structure,
             **question.sampling,
         )
         async with aclosing(stream) as pieces:

@@ -137,7 +137,7 @@ def generate_request(
             setattr(request, field, value)
     if structure is not None:
         with _naming(structure.field):
-            request.structure.CopyFrom(_structure(structure))
+            request.structure.CopyFrom(structure_message(structure))
     if blend is not None:
         with _naming("blend"):
             request.blend.SetInParent()  # one of nothing is a blend too, and refused
@@ -181,7 +181,8 @@ def _fill(
             request.prompt_format.system_prompt = system_prompt
 
 
-def _structure(structure: Structure) -> inference_pb2.Structure:
+def structure_message(structure: Structure) -> inference_pb2.Structure:
+    """As the wire has it."""
     if structure.choice is not None:
         return inference_pb2.Structure(choice=inference_pb2.Options(texts=structure.choice))
     return inference_pb2.Structure(**{structure.kind: getattr(structure, structure.kind)})

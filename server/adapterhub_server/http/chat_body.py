@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from adapterhub.client.requests import structure_message
 from adapterhub.config import Config
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
+from adapterhub.structure import StructureOptions
 from adapterhub_server.http.body import WHERE, shared_out, without_nulls
 from adapterhub_server.http.generation_options import Count, GenerationOptions
-from adapterhub_server.http.structures import StructureOptions
 
 ROLES = {
     "system": inference_pb2.Turn.ROLE_SYSTEM,
@@ -150,6 +151,6 @@ def read_chat(values: dict[str, Any], base: str) -> tuple[inference_pb2.Generate
         raise InvalidInputError("top_logprobs: needs logprobs", field="top_logprobs")
     if chat.logprobs:
         message.sampling.logprobs = chat.top_logprobs or 0
-    if (structure := StructureOptions.load(structures, where=WHERE).message()) is not None:
-        message.structure.CopyFrom(structure)
+    if (structure := StructureOptions.load(structures, where=WHERE).structure()) is not None:
+        message.structure.CopyFrom(structure_message(structure))
     return message, options

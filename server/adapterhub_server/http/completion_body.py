@@ -6,12 +6,13 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from adapterhub.client.requests import structure_message
 from adapterhub.config import Config
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import inference_pb2
+from adapterhub.structure import StructureOptions
 from adapterhub_server.http.body import WHERE, shared_out
 from adapterhub_server.http.generation_options import Count, GenerationOptions
-from adapterhub_server.http.structures import StructureOptions
 
 MAX_PROMPTS = 128
 
@@ -58,8 +59,8 @@ def read_completion(values: dict[str, Any], base: str) -> Completions:
         raise InvalidInputError("prompt_logprobs: of one prompt; or echo and logprobs", field="prompt_logprobs")
     if completion.best_of is not None and completion.best_of != options.n:
         common.best_of = completion.best_of
-    if (structure := StructureOptions.load(structures, where=WHERE).message()) is not None:
-        common.structure.CopyFrom(structure)
+    if (structure := StructureOptions.load(structures, where=WHERE).structure()) is not None:
+        common.structure.CopyFrom(structure_message(structure))
     return Completions([_message(common, prompt, options) for prompt in prompts], options, completion.echo)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from adapterhub.config import Config
 from adapterhub.errors import InvalidInputError
-from adapterhub.pb.v1 import inference_pb2
+from adapterhub.structure.structure import Structure
 
 ANY_OBJECT = '{"type":"object"}'
 
@@ -51,8 +51,8 @@ class StructureOptions(Config):
     guided_choice: tuple[str, ...] | None = None
     guided_grammar: str | None = None
 
-    def message(self) -> inference_pb2.Structure | None:
-        """Raises InvalidInputError when there is more than one."""
+    def structure(self) -> Structure | None:
+        """Raises InvalidInputError when there is more than one, and as `Structure`."""
         asked = [
             *_of_format(self.response_format),
             *_of_structured(self.structured_outputs or Structured(), "structured_outputs"),
@@ -72,7 +72,7 @@ class StructureOptions(Config):
         return asked[0][1] if asked else None
 
 
-Named = tuple[str, inference_pb2.Structure]
+Named = tuple[str, Structure]
 
 
 def _of_format(asked: ResponseFormat | None) -> list[Named]:
@@ -80,23 +80,23 @@ def _of_format(asked: ResponseFormat | None) -> list[Named]:
     if asked is None or asked.type == "text":
         return []
     if asked.type == "json_object":
-        return [(name, inference_pb2.Structure(json_schema=ANY_OBJECT))]
+        return [(name, Structure(json_schema=ANY_OBJECT))]
     if asked.json_schema is None:
         raise InvalidInputError(f"{name}.json_schema: needed with this type", field=f"{name}.json_schema")
-    return [(name, inference_pb2.Structure(json_schema=json.dumps(asked.json_schema.schema_)))]
+    return [(name, Structure(json_schema=json.dumps(asked.json_schema.schema_)))]
 
 
 def _of_structured(asked: Structured, where: str) -> list[Named]:
     found: list[Named] = []
     if asked.json_ is not None:
         schema = asked.json_ if isinstance(asked.json_, str) else json.dumps(asked.json_)
-        found.append((f"{where}.json", inference_pb2.Structure(json_schema=schema)))
+        found.append((f"{where}.json", Structure(json_schema=schema)))
     if asked.json_object:
-        found.append((f"{where}.json_object", inference_pb2.Structure(json_schema=ANY_OBJECT)))
+        found.append((f"{where}.json_object", Structure(json_schema=ANY_OBJECT)))
     if asked.regex is not None:
-        found.append((f"{where}.regex", inference_pb2.Structure(regex=asked.regex)))
+        found.append((f"{where}.regex", Structure(regex=asked.regex)))
     if asked.choice is not None:
-        found.append((f"{where}.choice", inference_pb2.Structure(choice=inference_pb2.Options(texts=asked.choice))))
+        found.append((f"{where}.choice", Structure(choice=asked.choice)))
     if asked.grammar is not None:
-        found.append((f"{where}.grammar", inference_pb2.Structure(grammar=asked.grammar)))
+        found.append((f"{where}.grammar", Structure(grammar=asked.grammar)))
     return found
