@@ -44,6 +44,14 @@ class NamedPrompt(NamedTuple):
         return inference_pb2.GenerateRequest(token_ids=inference_pb2.TokenIds(ids=self.ids), adapter=self.adapter)
 
 
+def unread(text: str, metadata: Metadata) -> inference_pb2.GenerateRequest:
+    """A request whose prompt is read when it is known whose it is, as a blend's. Raises InvalidInputError."""
+    request = inference_pb2.GenerateRequest(text=text)
+    if (kind := _kind(metadata)) is not None:
+        request.prompt_format.kind = kind
+    return request
+
+
 class NamedPrompts:
     """Reads prompts as our own services do: as the adapter was trained, unless the caller says otherwise."""
 

@@ -33,6 +33,10 @@ FIELDS = {
 """Our fields by the names that they have here, where they have others."""
 
 
+PREFIXES = {"chat.turns": "messages", "blend.adapters": "blend"}
+"""The same of fields of lists."""
+
+
 class Failure(NamedTuple):
     """The answer to a request that failed."""
 
@@ -66,6 +70,7 @@ def _param(error: Exception) -> str | None:
     if not isinstance(error, InvalidInputError) or not error.field:
         return None
     name = error.field
-    if name.startswith("chat.turns"):
-        return name.replace("chat.turns", "messages", 1)
+    for ours, theirs in PREFIXES.items():
+        if name.startswith(ours):
+            return name.replace(ours, theirs, 1)
     return FIELDS.get(name, name.removeprefix("sampling.").removeprefix("chat."))

@@ -12,13 +12,14 @@ from adapterhub.pb.compatible import kserve_pb2
 from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.answers import Answers
 from adapterhub_server.batch import answer_all
+from adapterhub_server.call import CALL
 from adapterhub_server.door import Context, Door
 from adapterhub_server.fields import renamed
 from adapterhub_server.kserve.models import Models
-from adapterhub_server.kserve.options import LORA_NAME, write_options
+from adapterhub_server.kserve.options import BLEND, LORA_NAME, write_options
 from adapterhub_server.kserve.question import Question
 from adapterhub_server.kserve.replies import Part, reply
-from adapterhub_server.named_prompt import NamedPrompts
+from adapterhub_server.named_prompt import NamedPrompts, unread
 from adapterhub_server.requests import Requests
 
 FIELDS = {"text": "inputs.text_input", "adapter": "model_name", "max_new_tokens": "max_tokens"}
@@ -64,7 +65,7 @@ class Generations:
             request = await self._request(question, question.texts[0], context)
             async with aclosing(self._answers.pieces(request, context.invocation_metadata() or ())) as pieces:
                 async for piece in pieces:
-                    digest, prompt_tokens = digest or piece.adapter_digest, len(request.token_ids.ids)
+                    digest, prompt_tokens = digest or piece.adapter_digest, CALL.get().prompt_tokens
                     logprob += sum(each.logprob for each in piece.logprobs)
                     answer = self._reply(question, [Part(piece.text, piece, prompt_tokens, logprob, digest)], digest)
                     answer.parameters[FINAL].bool_param = bool(piece.finish_reason)
@@ -76,8 +77,12 @@ class Generations:
             if adapter:
                 raise InvalidInputError(f"{LORA_NAME}: needs the base as model, not an adapter", field=LORA_NAME)
             adapter = self._models.adapter(question.lora_name)
-        prompt = await self._prompts.read(text, adapter, context.invocation_metadata() or ())
-        request = prompt.request()
+        if BLEND in question.options:
+            if adapter:
+                raise InvalidInputError(f"{BLEND}: needs the base as model, and no {LORA_NAME}", field=BLEND)
+            request = unread(text, context.invocation_metadata() or ())
+        else:
+            request = (await self._prompts.read(text, adapter, context.invocation_metadata() or ())).request()
         write_options(question.options, request)
         if not request.sampling.HasField("logprobs") and {"logprobs", "cumulative_logprob"} & set(question.outputs):
             request.sampling.logprobs = 0

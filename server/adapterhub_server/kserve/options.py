@@ -30,6 +30,7 @@ NUMBERS: Mapping[str, tuple[str, type[int] | type[float] | type[bool]]] = {
     "presence_penalty": ("presence_penalty", float),
     "frequency_penalty": ("frequency_penalty", float),
     "logprobs": ("logprobs", int),
+    "lookup_tokens": ("lookup_tokens", int),
 }
 """Fields of our Sampling, and their types."""
 LISTS: Mapping[str, tuple[str, type[int] | type[str]]] = {
@@ -43,9 +44,11 @@ STRUCTURES = ("json_schema", "regex", "grammar", "choice")
 """Fields of our Structure."""
 LORA_NAME = "lora_name"
 """The adapter, where the model is the base; as Triton's vLLM backend has it."""
+BLEND = "blend"
+"""References and weights, as a JSON object, where the model is the base."""
 EMPTY_FINAL = "triton_enable_empty_final_response"
 """Sent by clients that ask for it; the last answer says that it is the last, and is never empty."""
-OPTIONS = (*NUMBERS, *LISTS, *STRUCTURES, "logit_bias", LORA_NAME, EMPTY_FINAL)
+OPTIONS = (*NUMBERS, *LISTS, *STRUCTURES, "logit_bias", LORA_NAME, BLEND, EMPTY_FINAL)
 
 Options = dict[str, Any]
 
@@ -73,7 +76,7 @@ def read_options(request: kserve_pb2.ModelInferRequest, inputs: Mapping[str, Inp
 
 
 def write_options(options: Options, request: inference_pb2.GenerateRequest) -> None:
-    """Fill a request's sampling and structure. Raises InvalidInputError naming the option."""
+    """Fill a request's sampling, structure and blend. Raises InvalidInputError naming the option."""
     kinds = [name for name in STRUCTURES if name in options]
     if len(kinds) > 1:
         raise InvalidInputError(f"{kinds[1]}: not accepted beside {kinds[0]}", field=kinds[1])
@@ -98,6 +101,9 @@ def write_options(options: Options, request: inference_pb2.GenerateRequest) -> N
             _set(request.structure, name, text, name)
         elif name == "logit_bias":
             _bias(value, request.sampling)
+        elif name == BLEND:
+            for ref, weight in _object(BLEND, value).items():
+                request.blend.adapters.add(adapter=ref, weight=_number(BLEND, float, weight))
 
 
 def _parameter(value: kserve_pb2.InferParameter) -> Any:
