@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from pydantic import model_validator
 
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 
 FormatKind = Literal["raw", "chat"]
 
+RAISED = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+"""What a chat template, which is a program, may raise beside jinja's own errors."""
+
 
 class Turn(TypedDict):
     """What one side of a chat said."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    """Of an assistant's turn, as chat templates read them: `id`, `type`, `function` with `name` and `arguments`."""
+    tool_call_id: NotRequired[str]
+    """Of a tool's turn: the call that it answers."""
+    name: NotRequired[str]
+    """Of a tool's turn: the tool."""
 
 
 class PromptFormat(Config):
@@ -110,7 +119,7 @@ class PromptFormat(Config):
         known: Any = [dict(tool) for tool in tools] or None
         try:
             text = tokenizer.apply_chat_template(said, tools=known, tokenize=False, add_generation_prompt=opens)
-        except (TemplateError, TypeError) as error:  # some refuse a system turn, or a turn without text
+        except (TemplateError, *RAISED) as error:  # some refuse a system turn, or a turn without text
             raise InvalidInputError(f"prompt format: the base's chat template says: {error}", field="prompt") from None
         return str(text)
 

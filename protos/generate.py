@@ -1,7 +1,9 @@
 """Generates `adapterhub/pb` from the protos beside this file: `python protos/generate.py [ROOT]`.
 
 The virtual path `adapterhub/pb` makes the stubs import each other as `adapterhub.pb.v1`. It also
-means that a proto cannot import another of ours under the name strangers use, so none does.
+means that a proto cannot import another of ours under the name strangers use, so none does. It also
+keeps the files of `compatible` from being taken for those that other packages bring, whose
+messages have the same names: a process may have one of the two.
 """
 
 from __future__ import annotations

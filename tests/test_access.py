@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from adapterhub_server.config import ServeConfig
 from adapterhub_server.credentials import CertificateFiles
 from adapterhub_server.keys import Keys
 from adapterhub_server.service import NAMES, Service
+from certificates import make_certificates
 from serving import LONG, Serving, serving
 
 from adapterhub.base import BaseModel
@@ -27,11 +27,12 @@ from adapterhub.errors import (
     QueueFullError,
     UnavailableError,
 )
+from adapterhub.pb.compatible import fmaas_pb2, kserve_pb2
 from adapterhub.pb.v1 import adapters_pb2, inference_pb2, routes_pb2, server_pb2
 
 METHODS = [
     f"/{service.full_name}/{method.name}"
-    for module in (adapters_pb2, inference_pb2, routes_pb2, server_pb2)
+    for module in (adapters_pb2, inference_pb2, routes_pb2, server_pb2, fmaas_pb2, kserve_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -62,7 +63,7 @@ def client(
 
 def test_the_table_has_every_method_of_every_service() -> None:
     assert {name.rpartition("/")[0].strip("/") for name in METHODS} == set(NAMES)
-    assert set(METHODS) == {name for name in NEEDS if name.startswith("/adapterhub.")}
+    assert set(METHODS) == {name for name in NEEDS if not name.startswith("/grpc.")}
 
 
 @pytest.mark.parametrize("method", NEEDS)
@@ -102,6 +103,8 @@ def test_a_key_uses_and_sees_its_own_adapters_alone(server: Serving, keys: Keys)
         assert shop.generate("hello", max_new_tokens=1).token_ids
         with pytest.raises(ForbiddenError, match="bank/secrets:latest: not allowed"):
             shop.generate("hello", adapter="bank/secrets")
+        with pytest.raises(ForbiddenError, match="bank/secrets:latest: not allowed"):
+            shop.generate("hello", blend={"shop/orders": 1.0, "bank/secrets": 0.0})
         with pytest.raises(ForbiddenError):
             shop.get("bank/secrets")
         assert {ref for known in shop.list() for ref in known.refs} == {"shop/orders:latest"}
@@ -181,21 +184,6 @@ def test_the_file_of_keys_holds_no_secret_and_is_its_owners(tmp_path: Path) -> N
         own.revoke("b")
 
 
-def make_certificates(folder: Path) -> None:
-    """A CA, and by it a certificate for the server and one for a client."""
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
-    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-    _openssl(folder, f"req -x509 {new} -days 2 -subj /CN=ca -keyout ca.key -out ca.pem")
-    for name in ("server", "client"):
-        _openssl(folder, f"req {new} -subj /CN={name} -keyout {name}.key -out {name}.csr")
-        signed = f"-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out {name}.pem"
-        _openssl(folder, f"x509 -req -in {name}.csr {signed}")
-
-
-def _openssl(folder: Path, words: str) -> None:
-    subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.mark.parametrize("mutual", [False, True])
 def test_tls_is_spoken_and_new_certificates_are_taken_without_a_restart(
     tiny_base: Path, tmp_path: Path, mutual: bool
@@ -224,6 +212,7 @@ def test_tls_is_spoken_and_new_certificates_are_taken_without_a_restart(
     [
         ({"host": "0.0.0.0"}, "TLS .tls_cert, tls_key. or insecure"),
         ({"host": "::", "tls_cert": "c", "tls_key": "k"}, "keys .or tls_client_ca. or insecure"),
+        ({"http_port": "0", "http_host": "0.0.0.0"}, "http_host 0.0.0.0: beyond this machine, TLS"),
         ({"tls_cert": "c"}, "one is of no use without the other"),
         ({"tls_client_ca": "c"}, "needs tls_cert"),
     ],

@@ -14,7 +14,7 @@ from serving import LONG, Serving, serving
 
 import adapterhub
 from adapterhub.base import BaseModel
-from adapterhub.client import AioClient, Client, Route, RouteTarget, Turn
+from adapterhub.client import AioClient, Client, Route, RouteTarget, Structure, Turn
 from adapterhub.errors import AdapterNotFoundError, InvalidInputError, UnavailableError
 
 PROMPT = "naïve café, 東京"
@@ -56,6 +56,12 @@ def test_it_answers_as_the_other(server: Serving) -> None:
         pieces = [piece async for piece in client.generate_stream(PROMPT, adapter="aio", max_new_tokens=12)]
         assert "".join(piece.text for piece in pieces) == whole.text
         assert whole.token_ids == server.client.generate(PROMPT, adapter="aio", max_new_tokens=12).token_ids
+        held = await client.generate(PROMPT, adapter="aio", structure=Structure(choice=("yes", "no")))
+        same = server.client.generate(PROMPT, adapter="aio", structure=Structure(choice=("yes", "no")))
+        assert (held.text, held.finish_reason) == (same.text, "stop")
+        assert held.text in ("yes", "no")
+        pieces = [piece async for piece in client.generate_stream(PROMPT, structure=Structure(regex="[0-9]{3}"))]
+        assert "".join(piece.text for piece in pieces).isdigit()
         assert await client.tokenize([Turn("user", PROMPT)]) == server.client.tokenize([Turn("user", PROMPT)])
         assert (await client.info()).base_digest == server.client.info().base_digest
 

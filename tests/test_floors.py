@@ -42,12 +42,12 @@ CONTRACT = (
 FLOORS: list[set[str]] = [
     {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
     set(CONTRACT),
-    {"plugins", "store", "scaffold", "ops"},
+    {"plugins", "store", "scaffold", "ops", "structure", "tool_calls"},
     {"base", "data"},
     {"peft"},
     {"train", "engine", "client", "imports", "merging", "compare"},
-    {"estimate", "evaluate", "testing", "doctor", "hub", "report", "sweep"},
-    {"demo"},
+    {"estimate", "evaluate", "testing", "doctor", "hub", "report", "sweep", "asking"},
+    {"demo", "batch", "chat"},
     {"cli"},
     {"server"},
 ]
@@ -67,9 +67,12 @@ WITHOUT_TORCH = {
     "new_folder",
     "store",
     "client",
+    "chat",
     "cli",
     "hookspecs",
     "scaffold",
+    "structure",
+    "tool_calls",
 }
 PUBLIC = {
     "adapterhub",

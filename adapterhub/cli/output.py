@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """As `printable`, and lines and tabs stay."""
+    return "".join(c if c in "\n\t" else printable(c) for c in text)
+
+
 def echo_json(value: Any) -> None:
     """`value` as JSON."""
     click.echo(json.dumps(value, indent=2))

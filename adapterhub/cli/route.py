@@ -18,7 +18,9 @@ adapterhub route set support --target team/stable=95 --target team/canary=5
 adapterhub route set support --target team/stable --rule "beta: x-plan=beta -> team/canary"
 adapterhub route list
 adapterhub route rm support --yes"""
-HEADER = ("TASK", "RULE", "TARGETS", "FALLBACK")
+HEADER = ("TASK", "RULE", "TARGETS", "FALLBACK", "SYSTEM")
+SHOWN = 40
+"""Characters of a system prompt in a table."""
 
 
 @click.group("route")
@@ -59,11 +61,22 @@ def list_(server: Server, as_json: bool) -> None:
     "--fallback", type=click.Choice(["error", "base"]), default="error", show_default=True,
     help="What happens when the chosen adapter is not there.",
 )  # fmt: skip
-def set_(task: str, server: Server, targets: tuple[str, ...], rules: tuple[str, ...], fallback: Any) -> None:
+@click.option(
+    "--system", "system_prompt", metavar="TEXT",
+    help="The system turn of chats that bring none, in place of the adapter's.",
+)  # fmt: skip
+def set_(
+    task: str,
+    server: Server,
+    targets: tuple[str, ...],
+    rules: tuple[str, ...],
+    fallback: Any,
+    system_prompt: str | None,
+) -> None:
     """Make a task's route, or replace it."""
     from adapterhub.client import Route
 
-    made = Route(task, tuple(map(_target, targets)), tuple(map(_rule, rules)), fallback)
+    made = Route(task, tuple(map(_target, targets)), tuple(map(_rule, rules)), fallback, system_prompt)
     with server.client() as client:
         client.set_route(made)
     click.echo(f"{task}: {_shares(made.targets)}", err=True)
@@ -104,8 +117,14 @@ def _rule(text: str) -> RouteRule:
 
 
 def _rows(route: Route) -> list[tuple[str, ...]]:
-    rules = [(route.task, _conditions(rule), _shares(rule.targets), route.fallback) for rule in route.rules]
-    return [*rules, (route.task, "", _shares(route.targets), route.fallback)]
+    last = (route.fallback, _short(route.system_prompt or ""))
+    rules = [(route.task, _conditions(rule), _shares(rule.targets), *last) for rule in route.rules]
+    return [*rules, (route.task, "", _shares(route.targets), *last)]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _conditions(rule: RouteRule) -> str:
@@ -125,6 +144,7 @@ def _summary(route: Route) -> dict[str, Any]:
         ],
         "targets": _targets(route.targets),
         "fallback": route.fallback,
+        "system_prompt": route.system_prompt,
     }
 
 

@@ -10,7 +10,7 @@ GROUPS = {
     "Train": ("demo", "plan", "data", "train", "report", "eval"),
     "Adapters": ("ls", "show", "diff", "rm", "tag", "rollback", "import", "export", "merge"),
     "Hub": ("push", "pull", "outdated"),
-    "Serve": ("serve", "generate", "ps", "load", "unload", "route", "keys"),
+    "Serve": ("serve", "generate", "chat", "batch", "ps", "load", "unload", "route", "keys"),
     "Tools": ("methods", "plugins", "doctor", "config", "gc", "verify", "completion"),
 }
 """Heading -> its verbs, in order."""

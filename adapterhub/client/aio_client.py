@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
 from adapterhub.client.calls import Call, Calls
 from adapterhub.client.connection import Tls, authorization, connect_aio
 from adapterhub.client.failures import told
-from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
+from adapterhub.client.requests import (
+    Chat,
+    FormatKind,
+    Prompt,
+    SamplingOptions,
+    Turn,
+    generate_request,
+    tokenize_request,
+)
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 T = TypeVar("T")
 
@@ -52,13 +61,29 @@ class AioClient:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
+        best_of: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
         """As `Client.generate`."""
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(
+            prompt,
+            adapter,
+            task,
+            route_key,
+            kind,
+            system_prompt,
+            sampling,
+            n=n,
+            best_of=best_of,
+            structure=structure,
+            blend=blend,
+        )
         return await self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -68,21 +93,26 @@ class AioClient:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> AsyncGenerator[Piece]:
-        """As `generate`, in pieces as they become ready. It begins with the first piece asked for.
+        """As `generate`, in pieces as they become ready, all answers' mixed. It begins with the first piece asked for.
 
         Closing the iterator ends the generation; whoever leaves it early closes it (`contextlib.aclosing`).
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure, blend=blend
+        )
         return self._stream(self._calls.generate_stream(request), timeout)
 
     async def tokenize(
         self,
-        prompt: str | Sequence[Turn],
+        prompt: str | Sequence[Turn] | Chat,
         *,
         adapter: str = "",
         kind: FormatKind | None = None,

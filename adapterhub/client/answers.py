@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Self
 
 from adapterhub.pb.v1 import adapters_pb2, inference_pb2, server_pb2
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 AdapterState = Literal["queued", "downloading", "validating", "host", "resident", "failed", "disk", "unloaded"]
 """How far an adapter is on a server."""
@@ -14,6 +14,7 @@ AdapterState = Literal["queued", "downloading", "validating", "host", "resident"
 _FINISH_REASONS: dict[inference_pb2.FinishReason, FinishReason] = {
     inference_pb2.FINISH_REASON_STOP: "stop",
     inference_pb2.FINISH_REASON_LENGTH: "length",
+    inference_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
 }
 
 
@@ -55,7 +56,7 @@ class RouteChoice(NamedTuple):
     """Which rule chose the adapter."""
 
     by: str
-    """`adapter`, `base`, `task`, `rule`, `router` or `fallback`."""
+    """`adapter`, `blend`, `base`, `task`, `rule`, `router` or `fallback`."""
     name: str
     """The task's, the rule's or the router's."""
     adapter: str
@@ -80,6 +81,46 @@ class Timings(NamedTuple):
         return cls(*(span.ToNanoseconds() / 1e9 for span in spans))
 
 
+class ToolCall(NamedTuple):
+    """A call of a tool, which the model made or, in a turn, is said to have made."""
+
+    id: str
+    """Unique in its answer; a tool's turn names it."""
+    name: str
+    """The tool's."""
+    arguments: str
+    """A JSON object."""
+
+    @classmethod
+    def of(cls, message: inference_pb2.ToolCall) -> Self:
+        return cls(message.id, message.name, message.arguments)
+
+    def message(self) -> inference_pb2.ToolCall:
+        return inference_pb2.ToolCall(id=self.id, name=self.name, arguments=self.arguments)
+
+
+class Choice(NamedTuple):
+    """One answer of several."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprobs, ...]
+    """One for each token, when asked for."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """As a generation's."""
+
+    @classmethod
+    def of(cls, message: inference_pb2.Choice) -> Self:
+        return cls(
+            message.text,
+            tuple(message.token_ids),
+            _FINISH_REASONS[message.finish_reason],
+            tuple(map(TokenLogprobs.of, message.logprobs)),
+            tuple(map(ToolCall.of, message.tool_calls)),
+        )
+
+
 class Generation(NamedTuple):
     """A whole generation."""
 
@@ -93,6 +134,12 @@ class Generation(NamedTuple):
     """One for each token, when asked for."""
     route: RouteChoice
     timings: Timings
+    choices: tuple[Choice, ...] = ()
+    """Every answer where more than one was asked for, the first being the one above."""
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token of the prompt but the first, when asked for."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools that the model called; the text is what it said beside."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateResponse) -> Self:
@@ -106,11 +153,17 @@ class Generation(NamedTuple):
             tuple(map(TokenLogprobs.of, message.logprobs)),
             RouteChoice.of(message.route),
             Timings.of(message.timings),
+            tuple(map(Choice.of, message.choices)),
+            tuple(map(TokenLogprobs.of, message.prompt_logprobs)),
+            tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 
 class Piece(NamedTuple):
-    """A piece of a generation: the first names adapter and route, the last has the reason, usage and timings."""
+    """A piece of a generation: the first names adapter and route, the last has the reason, usage and timings.
+
+    Of several answers each has a last piece with its reason; usage and timings are in the last of all.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -122,6 +175,12 @@ class Piece(NamedTuple):
     """One for each token, when asked for."""
     route: RouteChoice | None
     timings: Timings | None
+    choice: int = 0
+    """Which answer it belongs to, from 0."""
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each token of the prompt but the first, when asked for, in the first piece."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """In the last piece; text that is part of a call is in no piece."""
 
     @classmethod
     def of(cls, message: inference_pb2.GenerateStreamResponse) -> Self:
@@ -135,6 +194,9 @@ class Piece(NamedTuple):
             tuple(map(TokenLogprobs.of, message.logprobs)),
             RouteChoice.of(message.route) if message.HasField("route") else None,
             Timings.of(message.timings) if message.HasField("timings") else None,
+            message.choice,
+            tuple(map(TokenLogprobs.of, message.prompt_logprobs)),
+            tuple(map(ToolCall.of, message.tool_calls)),
         )
 
 

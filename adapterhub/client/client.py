@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Self, TypeVar, Unpack
 
 from adapterhub.client.answers import Generation, Piece, ServedAdapter, ServerInfo
 from adapterhub.client.calls import Call, Calls
 from adapterhub.client.connection import Tls, authorization, connect
 from adapterhub.client.failures import told
-from adapterhub.client.requests import FormatKind, Prompt, SamplingOptions, Turn, generate_request, tokenize_request
+from adapterhub.client.requests import (
+    Chat,
+    FormatKind,
+    Prompt,
+    SamplingOptions,
+    Turn,
+    generate_request,
+    tokenize_request,
+)
 from adapterhub.client.routes import Route
 from adapterhub.errors import UnavailableError
 from adapterhub.settings import DEFAULT_ADDRESS
+from adapterhub.structure import Structure
 
 T = TypeVar("T")
 
@@ -53,18 +62,36 @@ class Client:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
+        best_of: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generation:
-        """Generate to the end. `prompt` is text, token ids or the turns of a chat.
+        """Generate to the end. `prompt` is text, token ids or the turns of a chat, with tools a `Chat`.
 
-        `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; without either
-        the bare base answers, or what the server's router picks. The adapter's recorded prompt format applies
-        unless `kind` or `system_prompt` (a chat's) is given.
+        `adapter` is a reference; a `task` is routed to one, the same for the same `route_key`; a `blend` is served the
+        weighted sum of what several adapters change, `{reference: weight}`; without any, the bare base answers, or what
+        the server's router picks. The adapter's recorded prompt format applies unless `kind` or `system_prompt` (a
+        chat's) is given. `n` answers are given, the likeliest of `best_of` where that is more. The text will be what
+        `structure` asks.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(
+            prompt,
+            adapter,
+            task,
+            route_key,
+            kind,
+            system_prompt,
+            sampling,
+            n=n,
+            best_of=best_of,
+            structure=structure,
+            blend=blend,
+        )
         return self._ask(self._calls.generate(request), timeout)
 
     def generate_stream(
@@ -74,21 +101,26 @@ class Client:
         adapter: str = "",
         task: str = "",
         route_key: str = "",
+        blend: Mapping[str, float] | None = None,
         kind: FormatKind | None = None,
         system_prompt: str | None = None,
+        n: int | None = None,
+        structure: Structure | None = None,
         timeout: float | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, None]:
-        """As `generate`, in pieces as they become ready. It begins with the first piece asked for.
+        """As `generate`, in pieces as they become ready, all answers' mixed. It begins with the first piece asked for.
 
         Closing the iterator ends the generation.
         """
-        request = generate_request(prompt, adapter, task, route_key, kind, system_prompt, sampling)
+        request = generate_request(
+            prompt, adapter, task, route_key, kind, system_prompt, sampling, n=n, structure=structure, blend=blend
+        )
         return self._stream(self._calls.generate_stream(request), timeout)
 
     def tokenize(
         self,
-        prompt: str | Sequence[Turn],
+        prompt: str | Sequence[Turn] | Chat,
         *,
         adapter: str = "",
         kind: FormatKind | None = None,

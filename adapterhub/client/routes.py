@@ -54,14 +54,23 @@ class Route(NamedTuple):
     """Tried in this order, before the targets."""
     fallback: Fallback = "error"
     """What happens when the chosen adapter is not there."""
+    system_prompt: str | None = None
+    """The system turn of chats that come by this route and bring none, in place of the adapter's."""
 
     @classmethod
     def of(cls, message: routes_pb2.Route) -> Self:
         fallback: Fallback = "base" if message.fallback == routes_pb2.ROUTE_FALLBACK_BASE else "error"
         targets, rules = tuple(map(RouteTarget.of, message.targets)), tuple(map(RouteRule.of, message.rules))
-        return cls(message.task, targets, rules, fallback)
+        system_prompt = message.system_prompt if message.HasField("system_prompt") else None
+        return cls(message.task, targets, rules, fallback, system_prompt)
 
     def message(self) -> routes_pb2.Route:
         targets = [target.message() for target in self.targets]
         rules = [rule.message() for rule in self.rules]
-        return routes_pb2.Route(task=self.task, targets=targets, rules=rules, fallback=_FALLBACKS[self.fallback])
+        return routes_pb2.Route(
+            task=self.task,
+            targets=targets,
+            rules=rules,
+            fallback=_FALLBACKS[self.fallback],
+            system_prompt=self.system_prompt,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from adapterhub.adapter import Adapter
+from adapterhub.engine.blend import Servable
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.stats import AdapterStatus, Tier
 from adapterhub.errors import AdapterHubError
@@ -25,7 +25,7 @@ class Waiter(Protocol):
 class AdapterEntry:
     """One known adapter; the pool fills all but the first field."""
 
-    adapter: Adapter
+    adapter: Servable
     waiters: list[Waiter] = field(default_factory=list)
     awaited: bool = False
     """Its load is asked for or under way, or it waits for room."""

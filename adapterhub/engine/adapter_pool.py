@@ -7,20 +7,22 @@ import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
 from adapterhub.adapter import Adapter
 from adapterhub.engine.adapter_entry import AdapterEntry, Waiter
+from adapterhub.engine.blend import Blend, Servable, parts
 from adapterhub.engine.host_tier import HostTier
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.stats import AdapterStatus, Tier
 from adapterhub.engine.tally import Tally
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, EngineStoppedError, UnavailableError
 
-Prepare = Callable[[Adapter, Mapping[str, Tensor]], ResidentAdapter]
+Prepare = Callable[[Servable, Sequence[Mapping[str, Tensor]]], ResidentAdapter]
+"""From an adapter, or a blend, and the tensors of each of its `parts`."""
 
 NICE = 10
 """What a loader adds to its niceness: a step waits for its slowest thread, so a load takes what steps leave."""
@@ -28,6 +30,8 @@ LOADERS = 2
 """Threads that read, check and bind; as many adapters are ready, at most, before there is room for them."""
 FAILURE_SECONDS = 30.0
 """How long a failed load is remembered: until then it fails again at once, with the same reason."""
+MAX_BLENDS = 4096
+"""Blends that are known at once, as clients may ask for ever new ones; far more than an engine's requests name."""
 
 
 class AdapterPool:
@@ -61,6 +65,8 @@ class AdapterPool:
         """In use, and to make room."""
         self._draining: list[ResidentAdapter] = []
         """Removed, still held."""
+        self._blends: OrderedDict[str, None] = OrderedDict()
+        """Digests of those among the known; the one registered longest ago first."""
         self._next_slot = 1
         self._evictions = 0
         self._closed = False
@@ -80,10 +86,18 @@ class AdapterPool:
     def evictions(self) -> int:
         return self._evictions
 
-    def register(self, adapter: Adapter) -> None:
-        """Make an adapter known; it is loaded when somebody needs it."""
+    def register(self, adapter: Servable) -> None:
+        """Make an adapter or a blend known; it is loaded when somebody needs it.
+
+        Of very many blends, one that nobody needs is forgotten, the one registered longest ago first.
+        """
         with self._lock:
             self._entries.setdefault(adapter.digest, AdapterEntry(adapter))
+            if isinstance(adapter, Blend):
+                self._blends[adapter.digest] = None
+                self._blends.move_to_end(adapter.digest)
+                if len(self._blends) > MAX_BLENDS:
+                    self._forget_a_blend()
 
     def require(self, digest: str) -> None:
         """Raises AdapterNotFoundError when an adapter is not known, or why it failed a moment ago.
@@ -129,18 +143,13 @@ class AdapterPool:
             self._settle()
 
     def remove(self, digest: str) -> None:
-        """Forget an adapter. Raises AdapterNotFoundError when it is not known."""
+        """Forget an adapter, and the blends it is in. Raises AdapterNotFoundError when it is not known."""
         with self._lock:
-            entry = self._known(digest)
-            del self._entries[digest]
+            self._forget(self._known(digest))
             self._host.drop(digest)
-            if entry in self._wanted:
-                self._wanted.remove(entry)
-            if entry.resident is not None:
-                del self._resident[digest]
-                if entry.resident.running:
-                    self._draining.append(entry.resident)
-            self._fail(entry, _unknown(digest))
+            for entry in [self._entries[blend] for blend in self._blends]:
+                if any(part.digest == digest for part in parts(entry.adapter)):
+                    self._forget(entry)
             self._settle()
 
     def status(self, digest: str) -> AdapterStatus | None:
@@ -158,6 +167,8 @@ class AdapterPool:
         with self._lock:
             resident = {digest: entry.resident for digest, entry in self._entries.items() if entry.resident}
             assert resident == dict(self._resident), "the table and the order of use differ"
+            blends = {digest for digest, entry in self._entries.items() if isinstance(entry.adapter, Blend)}
+            assert blends == self._blends.keys(), "the table and the blends differ"
             held = [*self._resident.values(), *self._draining]
             assert all(adapter.running >= 0 for adapter in held), "an adapter was released twice"
             assert all(adapter.running for adapter in self._draining), "a drained adapter was not freed"
@@ -171,7 +182,7 @@ class AdapterPool:
             assert len(self._arriving) <= LOADERS, "more was loaded than there is room for"
             self._host.check_integrity()
 
-    # What follows holds the lock, but for `_load`.
+    # What follows holds the lock, but for `_load` and `_tensors`.
 
     @property
     def _used(self) -> int:
@@ -182,13 +193,31 @@ class AdapterPool:
             raise _unknown(digest)
         return self._entries[digest]
 
+    def _forget(self, entry: AdapterEntry) -> None:
+        digest = entry.adapter.digest
+        del self._entries[digest]
+        self._blends.pop(digest, None)
+        if entry in self._wanted:
+            self._wanted.remove(entry)
+        if entry.resident is not None:
+            del self._resident[digest]
+            if entry.resident.running:
+                self._draining.append(entry.resident)
+        self._fail(entry, _unknown(digest))
+
+    def _forget_a_blend(self) -> None:
+        for entry in [self._entries[digest] for digest in self._blends]:
+            if not (entry.awaited or entry.pins or (entry.resident and entry.resident.running)):
+                self._forget(entry)
+                return
+
     def _tier(self, entry: AdapterEntry) -> Tier:
         """Where an adapter is that is not resident."""
         if entry in self._loading or any(entry is arriving for arriving, _ in self._arriving):
             return "loading"
         if entry in self._wanted:
             return "queued"
-        return "host" if self._host.holds(entry.adapter.digest) else "disk"
+        return "host" if all(self._host.holds(part.digest) for part in parts(entry.adapter)) else "disk"
 
     def _check(self, digest: str) -> AdapterEntry:
         if self._closed:
@@ -204,11 +233,8 @@ class AdapterPool:
         """Bring one adapter from host or disk to where it can run. On a loader's thread."""
         digest = entry.adapter.digest
         try:
-            with self._lock:
-                tensors = self._host.get(digest)
-            if tensors is None:
-                tensors = entry.adapter.read_tensors()
-            prepared = self._prepare(entry.adapter, tensors)
+            tensors = {part.digest: self._tensors(part) for part in parts(entry.adapter)}
+            prepared = self._prepare(entry.adapter, list(tensors.values()))
         except Exception as error:  # noqa: BLE001  whatever it is, those who wait must be told
             if not isinstance(error, AdapterHubError):
                 error = UnavailableError(f"adapter {digest} could not be loaded: {type(error).__name__}: {error}")
@@ -223,13 +249,20 @@ class AdapterPool:
         with self._lock:
             self._loading.remove(entry)
             if self._entries.get(digest) is entry and entry.awaited:  # else removed meanwhile, or the pool was closed
-                self._host.put(digest, tensors)
+                for part, own in tensors.items():
+                    self._host.put(part, own)
                 entry.needs = prepared.nbytes
                 if too_large:
                     self._fail(entry, too_large)
                 else:
                     self._arriving.append((entry, prepared))
             self._settle()
+
+    def _tensors(self, part: Adapter) -> Mapping[str, Tensor]:
+        """From the host if they are there, else from disk. On a loader's thread."""
+        with self._lock:
+            tensors = self._host.get(part.digest)
+        return part.read_tensors() if tensors is None else tensors
 
     def _settle(self) -> None:
         """Place what has arrived, in order, as far as room can be made; and load what comes next."""

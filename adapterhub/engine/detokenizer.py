@@ -23,8 +23,10 @@ class Detokenizer:
     ids whose text was last completed, then those after them.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, silent: frozenset[int] | None = None) -> None:
+        """`silent` are the special tokens that have no text; None for all of them."""
         self._tokenizer = tokenizer
+        self._silent = silent
         self._window: list[int] = []
         self._complete = 0
         """Ids at the window's start whose text is complete; kept as context for the next."""
@@ -32,8 +34,9 @@ class Detokenizer:
         """Characters of the window's text that were given."""
 
     def push(self, token_ids: Sequence[int]) -> str:
-        """The text that is new with these ids, special tokens skipped; what may change is held back."""
-        return "".join([self._push(token) for token in token_ids])
+        """The text that is new with these ids, silent tokens skipped; what may change is held back."""
+        silent = self._silent or ()
+        return "".join([self._push(token) for token in token_ids if token not in silent])
 
     def flush(self) -> str:
         """What was held back, when no more ids come."""
@@ -61,6 +64,7 @@ class Detokenizer:
         self._complete = len(self._window)
 
     def _decode(self, token_ids: list[int]) -> str:
-        text = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        skip = self._silent is None
+        text = self._tokenizer.decode(token_ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text

@@ -7,24 +7,29 @@ keeps the adapter it started with. Other threads only send commands and receive 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from adapterhub.adapter import Adapter
 from adapterhub.base import BaseModel
 from adapterhub.engine.adapter_pool import AdapterPool
+from adapterhub.engine.bad_words import bad_word_ids
+from adapterhub.engine.blend import Blend, Servable
+from adapterhub.engine.blended import make_resident
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.commands import Commands
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.limits import Limits
+from adapterhub.engine.lookup import Lookup
 from adapterhub.engine.loop import Loop, Observe
 from adapterhub.engine.request import Completion, Event, Request
-from adapterhub.engine.resident_adapter import ResidentAdapter, prepare
+from adapterhub.engine.resident_adapter import ResidentAdapter
+from adapterhub.engine.rules import Rules
 from adapterhub.engine.runner import Runner
 from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.seats import Seats
@@ -33,9 +38,12 @@ from adapterhub.engine.stats import AdapterStatus, EngineStats
 from adapterhub.engine.stop_strings import StopStrings
 from adapterhub.engine.supported import check_supported
 from adapterhub.engine.tally import Tally
+from adapterhub.engine.vocabulary import vocabulary_of
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
 from adapterhub.plugins import Methods, installed_methods, understand
+from adapterhub.structure import Structure, Structures
+from adapterhub.structure.matcher import Matcher
 
 IDLE_SECONDS = 1.0
 """Of idleness, after which every table is checked, once: nothing is delayed by it, and an engine that has
@@ -92,7 +100,7 @@ class Engine:
             native=base.kernels is not None,
         )
         self._pool = AdapterPool(
-            lambda adapter, tensors: prepare(adapter, tensors, chosen, base),
+            lambda adapter, tensors: make_resident(adapter, tensors, chosen, base),
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
@@ -101,11 +109,15 @@ class Engine:
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)
         self.methods = tuple(sorted(chosen.by_name))
         """Names of the methods whose adapters are served."""
+        self._eos = _eos_ids(base)
+        # several answers to one request have the same
+        self._bad_word_ids = functools.lru_cache(16)(functools.partial(bad_word_ids, base.tokenizer))
+        self._structures = Structures(lambda: vocabulary_of(base, self._eos))
         self._loop = Loop(
             self._runner,
             scheduler,
             pool,
-            eos=_eos_ids(base),
+            eos=self._eos,
             on_end=self._leave,
             observe=observe,
             tally=self.tally,
@@ -127,6 +139,7 @@ class Engine:
         with contextlib.suppress(EngineStoppedError):
             self._commands.send(self._stop)
         self._thread.join()
+        self._structures.close()
         self._pool.close()
         self._runner.close()
 
@@ -142,20 +155,25 @@ class Engine:
         """Whether the engine's thread runs."""
         return self._thread.is_alive()
 
-    def register_adapter(self, adapter: Adapter) -> None:
-        """Make an adapter known; it is loaded when a request names it. Any thread."""
+    def register_adapter(self, adapter: Servable) -> None:
+        """Make an adapter, or a blend of several, known; it is loaded when a request names its digest. Any thread.
+
+        Of more than a few thousand blends, the ones registered longest ago are forgotten.
+        """
         self._pool.register(adapter)
 
-    def virtual_tokens(self, adapter: Adapter) -> int:
-        """Positions that an adapter puts in front of every prompt; its tensors are not read.
+    def virtual_tokens(self, adapter: Servable) -> int:
+        """Positions that an adapter puts in front of every prompt; its tensors are not read. A blend puts none.
 
         Raises IntegrityError when no method serves it.
         """
+        if isinstance(adapter, Blend):
+            return 0
         method, config = understand(adapter, self._methods)
         return method.plan(config, self.base.shape).virtual_tokens
 
-    def load_adapter(self, adapter: Adapter) -> None:
-        """Make an adapter known and resident; returns once it is. Blocks; any thread.
+    def load_adapter(self, adapter: Servable) -> None:
+        """Make an adapter, or a blend, known and resident; returns once it is. Blocks; any thread.
 
         It may be evicted later; a request that names it brings it back.
         Raises IntegrityError when it does not fit this base or cannot be served exactly,
@@ -168,7 +186,7 @@ class Engine:
         self._pool.release(arrival.result())
 
     def unload_adapter(self, digest: str) -> None:
-        """Forget an adapter: it takes no new request, and is freed when its last one ends.
+        """Forget an adapter, and the blends it is in: they take no new request, and are freed when their last one ends.
 
         Raises AdapterNotFoundError when it is not known.
         """
@@ -190,10 +208,18 @@ class Engine:
         """The known adapters."""
         return self._pool.statuses()
 
+    def prepare_structures(self) -> None:
+        """Build now what the first request with a structure would wait for. Blocks; any thread.
+
+        Raises UnsupportedBaseError when the base can hold no text to one, and UnavailableError.
+        """
+        self._structures.prepare()
+
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
         """Queue a request from any thread; `on_event` is called on the engine's thread. Returns its id.
 
-        A request whose adapter is known and not resident waits for it, and nobody else does.
+        A request whose adapter is known and not resident waits for it, and nobody else does; so does one
+        for its structure, which is compiled in the background: what is wrong with it is in the last event.
         Raises InvalidInputError naming the field, AdapterNotFoundError, QueueFullError or
         EngineStoppedError, all before anything is queued.
         """
@@ -209,7 +235,7 @@ class Engine:
 
         Raises the error of the first request that failed, and ends the others.
         """
-        collectors = [Collector(Detokenizer(self.base.tokenizer)) for _ in requests]
+        collectors = [Collector(Detokenizer(self.base.tokenizer, request.silent)) for request in requests]
         ids: list[int] = []
         try:
             for request, collector in zip(requests, collectors, strict=True):
@@ -238,14 +264,26 @@ class Engine:
         sequence = Sequence(
             next(self._ids), request, on_event, self.base.runtime_digest, token_ids=list(request.prompt_ids)
         )
-        if request.sampling.stop:
-            sequence.stop = StopStrings(self.base.tokenizer, request.sampling.stop)
+        sampling = request.sampling
+        if sampling.cuts_text:
+            sequence.stop = StopStrings(
+                self.base.tokenizer,
+                sampling.stop,
+                sampling.stop_token_ids,
+                sampling.min_tokens,
+                silent=request.silent,
+            )
+        sequence.rules = Rules.of(request, self._bad_word_ids, self._eos)
+        if sampling.lookup_tokens and not (sequence.rules or request.structure):  # which ask for each token in turn
+            sequence.lookup = Lookup(sequence.token_ids, sampling.lookup_tokens)
         try:
             self._commands.send(lambda: self._loop.add(sequence))
         except EngineStoppedError:
             self._seats.give_back()
             raise
-        if request.adapter:
+        if request.structure:
+            self._hold(sequence, request.structure)
+        elif request.adapter:
             self._bring(sequence)
         return sequence.id
 
@@ -268,6 +306,24 @@ class Engine:
 
     def _stop(self) -> None:
         self._stopping = True
+
+    def _hold(self, sequence: Sequence, structure: Structure) -> None:
+        """Have a sequence's structure compiled, then the sequence begun, or its adapter brought."""
+
+        def send(command: Callable[[], object]) -> None:
+            with contextlib.suppress(EngineStoppedError):  # which has ended the sequence
+                self._commands.send(command)
+
+        def hold(matcher: Matcher) -> None:
+            if self._loop.hold_to(sequence, matcher) and sequence.request.adapter:
+                self._bring(sequence)
+
+        with contextlib.suppress(EngineStoppedError):
+            self._structures.compile(
+                structure,
+                done=lambda matcher: send(lambda: hold(matcher)),
+                failed=lambda error: send(lambda: self._loop.fail(sequence, error)),
+            )
 
     def _bring(self, sequence: Sequence) -> None:
         """Have a sequence's adapter made resident, and the sequence begun then."""
@@ -305,6 +361,15 @@ class Engine:
             raise InvalidInputError("prompt: empty; need at least one token", field="prompt")
         if any(not 0 <= token < vocab for token in ids):
             raise InvalidInputError(f"prompt: token ids must be from 0 to {vocab - 1}", field="prompt")
+        for name in ("logit_bias", "stop_token_ids"):
+            if wrong := [token for token in getattr(request.sampling, name) if token >= vocab]:
+                raise InvalidInputError(
+                    f"{name}: no token has id {wrong[0]}; need ids from 0 to {vocab - 1}", field=name
+                )
+        if request.structure and request.sampling.ignore_eos:
+            raise InvalidInputError(
+                "ignore_eos: not accepted beside a structure: the text ends where it is whole", field="ignore_eos"
+            )
         self._check_length(request, virtual_tokens=0)
 
     def _check_length(self, request: Request, virtual_tokens: int) -> None:

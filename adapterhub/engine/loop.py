@@ -13,7 +13,8 @@ from torch import Tensor
 
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
-from adapterhub.engine.logprobs import logprobs
+from adapterhub.engine.logprobs import logprobs, prompt_logprobs
+from adapterhub.engine.masks import allowed_tokens
 from adapterhub.engine.request import Event, FinishReason, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
@@ -23,7 +24,8 @@ from adapterhub.engine.scheduler import Scheduler
 from adapterhub.engine.sequence import Chunk, Sequence
 from adapterhub.engine.stats import EngineStats
 from adapterhub.engine.tally import Tally
-from adapterhub.errors import AdapterHubError, PluginError
+from adapterhub.errors import AdapterHubError, InvalidInputError, PluginError
+from adapterhub.structure.matcher import Matcher
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +55,26 @@ class Loop:
         self._tally = tally
         self._sequences: dict[int, Sequence] = {}
         self._stats = EngineStats()
+        self._generated = 0
 
     @property
     def has_work(self) -> bool:
         return self._scheduler.has_work
 
     def add(self, sequence: Sequence) -> None:
-        """A sequence has arrived; one that names an adapter waits for `begin`."""
+        """A sequence has arrived; one with a structure waits for `hold_to`, one that names an adapter for `begin`."""
         self._sequences[sequence.id] = sequence
-        if not sequence.request.adapter:
+        if not sequence.waits:
             self._scheduler.add(sequence)
+
+    def hold_to(self, sequence: Sequence, matcher: Matcher) -> bool:
+        """A sequence's structure is compiled. False when the sequence has ended meanwhile."""
+        if sequence.id not in self._sequences:
+            return False
+        sequence.matcher = matcher
+        if not sequence.waits:
+            self._scheduler.add(sequence)
+        return True
 
     def begin(self, sequence: Sequence, adapter: ResidentAdapter) -> bool:
         """A sequence's adapter is resident and held for it. False when the sequence has ended meanwhile."""
@@ -74,7 +86,7 @@ class Loop:
         return True
 
     def fail(self, sequence: Sequence, error: AdapterHubError) -> None:
-        """A sequence's adapter will not come."""
+        """A sequence's adapter, or its structure, will not come."""
         if sequence.id in self._sequences:
             self._finish(sequence, Event((), "error", error))
 
@@ -94,7 +106,8 @@ class Loop:
             return
         logits, routing = self._runner.run(chunks)
         self._count(chunks, routing)
-        sampling = [chunk.sequence for chunk in chunks if chunk.samples]
+        logits = self._tell_of_prompts(chunks, logits, routing)
+        sampling = [chunk.sequence for chunk in chunks for _ in range(chunk.num_sampled)]
         self._scheduler.computed([chunk for chunk in chunks if chunk.sequence.slot not in routing.failed])
         self._extend(sampling, logits, routing)
         for sequence in [chunk.sequence for chunk in chunks if chunk.sequence.slot in routing.failed]:
@@ -104,9 +117,10 @@ class Loop:
         """A consistent enough view for any thread: each figure is of one moment."""
         return replace(
             self._stats,
+            generated_tokens=self._generated,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.queue),
-            loading=sum(map(self._is_loading, list(self._sequences.values()))),
+            loading=sum(sequence.waits for sequence in list(self._sequences.values())),
             preemptions=self._scheduler.preemptions,
             looked_up_tokens=self._scheduler.looked_up_tokens,
             reused_tokens=self._scheduler.reused_tokens,
@@ -117,33 +131,72 @@ class Loop:
     def check_integrity(self) -> None:
         self._scheduler.check_integrity()
         held = {sequence.id for sequence in (*self._scheduler.running, *self._scheduler.queue)}
-        held |= {sequence.id for sequence in self._sequences.values() if self._is_loading(sequence)}
+        held |= {sequence.id for sequence in self._sequences.values() if sequence.waits}
         assert held == set(self._sequences), "a request was lost"
 
+    def _tell_of_prompts(self, chunks: list[Chunk], logits: Tensor, routing: Routing) -> Tensor:
+        """Keep what is asked of prompts' tokens. Returns the logits of the rows that sample."""
+        if len(logits) == sum(chunk.num_sampled for chunk in chunks):
+            return logits
+        sampled: list[int] = []
+        row = 0
+        for chunk in chunks:
+            told, heads = chunk.num_told, chunk.num_heads  # before what is kept changes them
+            if told and chunk.sequence.slot not in routing.failed:
+                chunk.sequence.prompt_logprobs += prompt_logprobs(logits[row : row + told], chunk)
+            sampled += range(row + told, row + heads)
+            row += heads
+        return logits[sampled]
+
     def _extend(self, sequences: list[Sequence], logits: Tensor, routing: Routing) -> None:
-        """Give each sampled row its next token."""
+        """Give each sampled row's sequence its next token. Rows of one sequence are of its guesses, in order."""
         if not sequences:
             return
-        if self._observe:
-            for sequence, row in zip(sequences, logits, strict=True):
-                self._observe(sequence, row)
         options = [sequence.request.sampling for sequence in sequences]
-        tokens = sample(logits, options, [sequence.num_generated for sequence in sequences])
+        allowed = allowed_tokens([sequence.matcher for sequence in sequences], logits.shape[1])
+        rules = [sequence.rules for sequence in sequences]
+        tokens = sample(logits, options, _token_indices(sequences), rules, allowed)
         likelihoods = logprobs(logits, tokens, options)
-        for sequence, token, likelihood in zip(sequences, tokens, likelihoods, strict=True):
-            if sequence.slot not in routing.failed:
-                self._append(sequence, token, () if likelihood is None else (likelihood,))
+        wrong: set[int] = set()
+        """Sequences whose other rows followed a guess that was wrong."""
+        for row, (sequence, token, likelihood) in enumerate(zip(sequences, tokens, likelihoods, strict=True)):
+            if sequence.slot in routing.failed or sequence.id in wrong:
+                continue
+            if self._observe:
+                self._observe(sequence, logits[row])
+            self._append(sequence, token, () if likelihood is None else (likelihood,))
+            if sequence.guesses and not self._confirm(sequence, token):
+                wrong.add(sequence.id)
+
+    def _confirm(self, sequence: Sequence, token: int) -> bool:
+        """Whether a sequence goes on after `token` as it was guessed to."""
+        goes_on = token == sequence.guesses[0] and sequence.id in self._sequences
+        if goes_on:
+            self._scheduler.confirm(sequence)
+        sequence.guesses = sequence.guesses[1:] if goes_on else ()
+        return goes_on
 
     def _append(self, sequence: Sequence, token: int, likelihood: tuple[TokenLogprobs, ...]) -> None:
+        try:
+            is_whole = sequence.matcher is not None and sequence.matcher.push(token)
+        except InvalidInputError as error:
+            self._finish(sequence, Event((), "error", error))
+            return
         sequence.token_ids.append(token)
+        self._generated += 1
+        if sequence.rules:
+            sequence.rules.push(token)
+        prompt: tuple[TokenLogprobs, ...] = ()
+        if sequence.prompt_logprobs:
+            prompt, sequence.prompt_logprobs = tuple(sequence.prompt_logprobs), []
         text = sequence.stop.push(token) if sequence.stop else None
-        reason = self._reason_to_end(sequence, token)
+        reason = "stop" if is_whole else self._reason_to_end(sequence, token)
         if reason is None:
-            self._emit(sequence, Event((token,), text=text, logprobs=likelihood))
+            self._emit(sequence, Event((token,), text=text, logprobs=likelihood, prompt_logprobs=prompt))
             return
         if sequence.stop:
             text = f"{text}{sequence.stop.flush()}"
-        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood))
+        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood, prompt_logprobs=prompt))
 
     def _reason_to_end(self, sequence: Sequence, token: int) -> FinishReason | None:
         sampling = sequence.request.sampling
@@ -159,15 +212,11 @@ class Loop:
         self._finish(sequence, Event((), "error", cause))
 
     def _finish(self, sequence: Sequence, last: Event) -> None:
-        if not self._is_loading(sequence):
+        if not sequence.waits:
             self._scheduler.remove(sequence)
         del self._sequences[sequence.id]
         self._on_end(sequence)
         self._emit(sequence, last)
-
-    @staticmethod
-    def _is_loading(sequence: Sequence) -> bool:
-        return bool(sequence.request.adapter) and sequence.adapter is None
 
     def _emit(self, sequence: Sequence, event: Event) -> None:
         try:
@@ -185,5 +234,13 @@ class Loop:
             mixed_adapter_steps=old.mixed_adapter_steps + (routing.num_adapters > 1),
             mixed_method_steps=old.mixed_method_steps + (routing.num_methods > 1),
             prompt_tokens=old.prompt_tokens + prefilled,
-            generated_tokens=old.generated_tokens + sum(chunk.samples for chunk in chunks),
         )
+
+
+def _token_indices(sequences: list[Sequence]) -> list[int]:
+    """How many tokens each row's sequence has generated before it, guesses included."""
+    indices: list[int] = []
+    for row, sequence in enumerate(sequences):
+        follows = row > 0 and sequences[row - 1] is sequence
+        indices.append(indices[-1] + 1 if follows else sequence.num_generated)
+    return indices

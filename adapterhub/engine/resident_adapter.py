@@ -147,16 +147,7 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
     InvalidInputError when it has no digest, and PluginError when its method raises or gives what
     cannot be placed.
     """
-    if not adapter.digest:
-        raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
-    method, config = understand(adapter, methods)
-    if base.quantization not in method.served_on:
-        raise UnsupportedAdapterError(
-            f"{adapter.name}: method {method.name!r} is served on bases held as "
-            f"{', '.join(sorted(method.served_on))}, this one is {base.quantization}"
-        )
-    plan = fit(adapter, method, config, base.shape, base=base.record.id)
-    adapter.check_base(base.record)
+    method, config, plan = fitted(adapter, methods, base)
     with refusing(adapter):
         bound = bind_sites(method, config, plan, tensors, base)
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
@@ -170,11 +161,34 @@ def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, b
         virtual_tokens=plan.virtual_tokens,
         nbytes=bound.nbytes,
         kv_digest=adapter.digest if changes_kv else "",
-        updates=_updates(bound.modules, base),
+        updates=updates(bound.modules, base),
     )
 
 
-def _updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
+class Fitted(NamedTuple):
+    """What an adapter is, once it is known to fit a base."""
+
+    method: Method[Any]
+    config: MethodConfig
+    plan: Plan
+
+
+def fitted(adapter: Adapter, methods: Methods, base: BaseModel) -> Fitted:
+    """Raises as `prepare`; no tensor is looked at."""
+    if not adapter.digest:
+        raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
+    method, config = understand(adapter, methods)
+    if base.quantization not in method.served_on:
+        raise UnsupportedAdapterError(
+            f"{adapter.name}: method {method.name!r} is served on bases held as "
+            f"{', '.join(sorted(method.served_on))}, this one is {base.quantization}"
+        )
+    plan = fit(adapter, method, config, base.shape, base=base.record.id)
+    adapter.check_base(base.record)
+    return Fitted(method, config, plan)
+
+
+def updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None:
     """What the kernels compute of the sites, by their modules' places in the base's shape; None when it is nothing."""
     updates = {
         index: bound.update
@@ -207,6 +221,32 @@ def _bind(
     row_dtype: torch.dtype,
 ) -> Bound:
     """As `bind_sites`, for rows computed in `row_dtype`."""
+    sites = bind_params(method, config, plan, tensors, base, row_dtype)
+    modules = place(sites.modules, ops_of(method, config, sites.modules, base), base)
+    held = [tensor for bound in modules.values() for tensor in bound.tensors()]
+    held += [] if sites.prompt is None else [sites.prompt]
+    return Bound(modules, sites.prompt, sites.kv, memory(held) + plan.virtual_tokens * _kv_bytes(base))
+
+
+class BoundParams(NamedTuple):
+    """What a method bound at its sites, before anything is chosen to compute them."""
+
+    modules: Mapping[str, tuple[Site, Params]]
+    """By the module's name."""
+    prompt: Tensor | None
+    kv: Tensor | None
+    """As in `ResidentAdapter`."""
+
+
+def bind_params(
+    method: Method[Any],
+    config: MethodConfig,
+    plan: Plan,
+    tensors: Mapping[str, Tensor],
+    base: Ground,
+    row_dtype: torch.dtype,
+) -> BoundParams:
+    """Raises as `bind_sites`."""
     bound_sites: dict[str, tuple[Site, Params]] = {}
     shared: Params = {}
     prompt = kv = None
@@ -224,14 +264,10 @@ def _bind(
                 kv = _sized(method, "kv", method.kv(config, bound, base.shape), size).to(base.compute_dtype)
             else:
                 bound_sites[site.module] = (site, bound)
-    with blamed_on(method):
-        modules = _modules(method, config, bound_sites, base)
-    held = [tensor for bound in modules.values() for tensor in bound.tensors()]
-    held += [] if prompt is None else [prompt]
-    return Bound(modules, prompt, kv, _nbytes(held) + plan.virtual_tokens * _kv_bytes(base))
+    return BoundParams(bound_sites, prompt, kv)
 
 
-def _nbytes(tensors: Iterable[Tensor]) -> int:
+def memory(tensors: Iterable[Tensor]) -> int:
     """Bytes that tensors keep in memory; what several of them are views of counts once."""
     storages = [tensor.untyped_storage() for tensor in tensors]
     # Told apart by their own address: that of the content is 0 on the meta device.
@@ -244,16 +280,22 @@ def _kv_bytes(base: Ground) -> int:
     return shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * base.compute_dtype.itemsize
 
 
-def _modules(
+def ops_of(
     method: Method[Any], config: MethodConfig, sites: Mapping[str, tuple[Site, Params]], base: Ground
-) -> dict[str, BoundSite]:
-    """The module sites, ready to run. Raises PluginError for an op that does not fit its module."""
-    ops = method.ops(config, base.shape, sites, base.weights)
+) -> Mapping[str, Op]:
+    """The ops of the module sites that have one. Raises PluginError for one that does not fit its module."""
+    with blamed_on(method):
+        ops = method.ops(config, base.shape, sites, base.weights)
     for name, op in ops.items():
         module, tap = base.shape.modules[name], sites[name][0].tap
         width = base.shape.modules[tap].in_features if tap else module.in_features
         if misfit := op.misfit(width, module.out_features):
             raise PluginError(f"method {method.name!r}: lower at {name}: {misfit}")
+    return ops
+
+
+def place(sites: Mapping[str, tuple[Site, Params]], ops: Mapping[str, Op], base: Ground) -> dict[str, BoundSite]:
+    """The module sites, ready to run: by the kernels, by an op, or by the method's own functions."""
     updates = _updates_of(ops, sites, base) if base.kernels else {}
     modules = {}
     for name, (site, params) in sites.items():

@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
+from adapterhub.engine.adjust import adjust
+from adapterhub.engine.draw import draw
 from adapterhub.engine.request import Sampling
+from adapterhub.engine.rules import Rules
+
+SLAB = 1 << 19
+"""Numbers of whole rows at a time: a few MB stay in the cache, and with the allocator, where tens would go back."""
+BLOCK = 64
+"""Neighbours of which the largest is found first: one pass that needs no index is faster than one that does."""
 
 
-def sample(logits: Tensor, sampling: list[Sampling], token_index: list[int]) -> list[int]:
+def sample(
+    logits: Tensor,
+    sampling: list[Sampling],
+    token_index: list[int],
+    rules: Sequence[Rules | None] = (),
+    allowed: Mapping[int, Tensor] | None = None,
+) -> list[int]:
     """The next token of each row. `logits`: [rows, vocab] in fp32; `token_index`: how many it has generated.
 
-    Rows with a temperature use the Gumbel-max trick: argmax(logits / t - log(-log u)), where u is a
-    function of the row's seed and token index alone, so neighbours and order cannot move a choice.
+    `rules`, one for each row or none at all, change a row's logits first; `allowed`, row -> bool [vocab], is all that
+    may be chosen. The logits given stay as they are. A row's choice is a function of its own logits, options, seed
+    and token index: neighbours and order cannot move it.
     """
-    scores = logits
+    allowed = allowed or {}
+    rules = rules or [None] * len(sampling)
+    changed = [row for row, each in enumerate(rules) if each or row in allowed]
+    rest = sorted(set(range(len(sampling))) - set(changed))
+    noisy = [row for row in rest if sampling[row].temperature > 0]
+    tokens = _likeliest(logits) if len(noisy) < len(rest) else torch.zeros(len(sampling), dtype=torch.long)
+    size = max(1, SLAB // logits.shape[1])
+    for rows in _slabs(noisy, size):
+        together = rows[-1] - rows[0] < len(rows)
+        scores = logits[rows[0] : rows[-1] + 1] if together else logits[rows]
+        tokens[rows] = _choose(scores, [sampling[row] for row in rows], [token_index[row] for row in rows])
+    for rows in _slabs(changed, size):
+        scores = logits[rows]
+        masks = {place: allowed[row] for place, row in enumerate(rows) if row in allowed}
+        adjust(scores, [rules[row] for row in rows], masks)
+        tokens[rows] = _choose(scores, [sampling[row] for row in rows], [token_index[row] for row in rows])
+    return [int(token) for token in tokens.tolist()]
+
+
+def _choose(scores: Tensor, sampling: list[Sampling], token_index: list[int]) -> Tensor:
+    """Tokens of rows whose rules are applied: [rows], on the CPU."""
     noisy = [row for row, options in enumerate(sampling) if options.temperature > 0]
+    if len(noisy) == len(sampling):
+        return draw(scores, sampling, token_index).cpu()
+    tokens = _likeliest(scores)
     if noisy:
-        scores = logits.clone()
-        for row in noisy:
-            options = sampling[row]
-            kept = _truncate(logits[row] / options.temperature, options)
-            scores[row] = kept + _gumbel(kept.shape[0], options.seed, token_index[row]).to(kept.device)
-    return [int(token) for token in scores.argmax(dim=-1).tolist()]
+        own = draw(scores[noisy], [sampling[row] for row in noisy], [token_index[row] for row in noisy])
+        tokens[noisy] = own.cpu()
+    return tokens
 
 
-def _truncate(scores: Tensor, options: Sampling) -> Tensor:
-    """Minus infinity outside the k likeliest and outside the likeliest that reach probability p."""
-    if 0 < options.top_k < scores.shape[0]:
-        threshold = torch.topk(scores, options.top_k).values[-1]
-        scores = scores.masked_fill(scores < threshold, float("-inf"))
-    if options.top_p < 1:
-        ordered, order = torch.sort(scores, descending=True, stable=True)
-        probabilities = torch.softmax(ordered, dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities
-        scores = scores.index_fill(0, order[before >= options.top_p], float("-inf"))
-    return scores
+def _slabs(rows: list[int], size: int) -> list[list[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _gumbel(size: int, seed: int, index: int) -> Tensor:
-    generator = torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + index) % (1 << 63))
-    uniform = torch.rand(size, generator=generator, dtype=torch.float64)
-    return -torch.log(-torch.log(uniform.clamp_(1e-300, 1 - 1e-16))).float()
+def _likeliest(scores: Tensor) -> Tensor:
+    """argmax of each row, the first of equals: [rows], on the CPU."""
+    if scores.shape[1] % BLOCK:
+        return scores.argmax(dim=-1).cpu()
+    blocks = scores.view(len(scores), -1, BLOCK)
+    block = blocks.amax(dim=-1).argmax(dim=-1)
+    inside = blocks[torch.arange(len(scores), device=scores.device), block].argmax(dim=-1)
+    return (block * BLOCK + inside).cpu()

@@ -8,6 +8,7 @@ from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS, BlockTable, blocks_for
 from adapterhub.engine.fair_queue import FairQueue
 from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.lookup import Lookup
 from adapterhub.engine.sequence import Chunk, Client, Sequence
 
 
@@ -15,7 +16,8 @@ class Scheduler:
     """Owns who runs, and gives the running their blocks.
 
     Decoding sequences take one row each; what is left of the step's token budget goes to prompts, in
-    chunks, so that a long prompt stalls nobody for more than one step's budget. When blocks run out, the
+    chunks, so that a long prompt stalls nobody for more than one step's budget; rows that are still left go to
+    guesses. When blocks run out, the
     youngest sequence gives its own back and is computed again later; the oldest always goes on.
     """
 
@@ -52,19 +54,29 @@ class Scheduler:
                 budget -= stop - sequence.computed
         # An older sequence may have taken the blocks of one that already stood in the step.
         chunks = [chunk for chunk in chunks if chunk.sequence.table is not None]
+        for index, chunk in enumerate(chunks):
+            if chunk.sequence.lookup is not None and chunk.sequence.phase == "decode":
+                chunks[index] = self._with_guesses(chunk, chunk.sequence.lookup, budget)
+                budget -= len(chunk.sequence.guesses)
         return sorted(chunks, key=lambda chunk: chunk.sequence.slot)
 
     def computed(self, chunks: list[Chunk]) -> None:
         """Take note of what a step has computed."""
         for chunk in chunks:
             sequence = chunk.sequence
-            sequence.computed = chunk.stop
+            sequence.computed = min(chunk.stop, sequence.length)
             self.queue.served(sequence, chunk.stop - chunk.start)
             self._remember(sequence, chunk.start // BLOCK_TOKENS)
             adapter = sequence.adapter
             if adapter is not None and adapter.kv is None and 0 < adapter.virtual_tokens <= chunk.stop:
                 # a prompt site's rows are computed once; from now on they are copied
                 adapter.kv = self._cache.read_all(chunk.places()[: adapter.virtual_tokens])
+
+    def confirm(self, sequence: Sequence) -> None:
+        """The first position behind what is computed holds a guess, and it was right."""
+        sequence.computed += 1
+        if not sequence.computed % BLOCK_TOKENS:
+            self._remember(sequence, sequence.computed // BLOCK_TOKENS - 1)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence and free its blocks."""
@@ -84,7 +96,7 @@ class Scheduler:
         while (sequence := self.queue.next()) is not None:
             if len(self.running) >= self._max_sequences and not self._free_a_seat(sequence):
                 return
-            shared = self._pool.find(sequence.keys.extend(sequence.position_ids(sequence.length - 1)))
+            shared = self._shared(sequence)
             room = self._pool.available - self._pool.num_kept(shared)
             if blocks_for(sequence.length) - len(shared) > room:
                 return
@@ -95,7 +107,7 @@ class Scheduler:
         table.share(shared)
         sequence.table = table
         sequence.computed = table.capacity
-        if not sequence.preempted:  # what it computed itself and finds again is no hit
+        if not (sequence.preempted or sequence.num_untold):  # what it computed itself and finds again is no hit
             self.looked_up_tokens += sequence.length
             self.reused_tokens += table.capacity
         virtual = sequence.virtual_tokens
@@ -107,6 +119,20 @@ class Scheduler:
             self._remember(sequence, len(shared))
         self.queue.start(sequence)
         self.running.append(sequence)
+
+    def _shared(self, sequence: Sequence) -> list[int]:
+        """Blocks that are there already; a sequence that is to tell of its prompt's rows computes them itself."""
+        if sequence.num_untold:
+            return []
+        return self._pool.find(sequence.keys.extend(sequence.position_ids(sequence.length - 1)))
+
+    def _with_guesses(self, chunk: Chunk, lookup: Lookup, budget: int) -> Chunk:
+        """The chunk with what may come behind it: only in rows and blocks that nobody else needs in this step."""
+        sequence = chunk.sequence
+        most = min(budget, sequence.max_length - sequence.length - 1)
+        guesses = lookup.guess(sequence.token_ids, most) if most > 0 else ()
+        sequence.guesses = guesses if _table(sequence).grow(sequence.length + len(guesses)) else ()
+        return chunk._replace(stop=chunk.stop + len(sequence.guesses))
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Give a running sequence places up to `tokens`, if need be at the cost of the youngest."""

@@ -40,7 +40,7 @@ class EngineStats:
     running: int = 0
     waiting: int = 0
     loading: int = 0
-    """Requests whose adapter is not resident yet."""
+    """Requests whose adapter is not resident yet, or whose structure is not compiled."""
     evictions: int = 0
     """Times an adapter made room for another."""
     preemptions: int = 0

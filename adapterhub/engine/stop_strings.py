@@ -1,4 +1,4 @@
-"""Ending a generation where its text comes to a string."""
+"""Ending a generation where its text comes to a string, or its tokens to one that ends it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,42 @@ if TYPE_CHECKING:
 
 
 class StopStrings:
-    """The text of one generation up to the first of its stop strings, wherever tokens begin and end.
+    """The text of one generation up to the first of its stop strings or stop tokens, wherever tokens begin and end.
 
-    Text that may be the beginning of a stop string is held back until it is decided.
+    Text that may be the beginning of a stop string is held back until it is decided. A string that is complete
+    within the first `min_tokens` tokens is text like any other.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:
-        self._detokenizer = Detokenizer(tokenizer)
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop: Sequence[str],
+        stop_token_ids: Sequence[int] = (),
+        min_tokens: int = 0,
+        *,
+        silent: frozenset[int] | None = None,
+    ) -> None:
+        self._detokenizer = Detokenizer(tokenizer, silent)
         self._stop = tuple(stop)
+        self._stop_token_ids = frozenset(stop_token_ids)
+        self._early = min_tokens
+        """Tokens yet to come before a string may end the text."""
         self._held = ""
         self.met = False
-        """Whether the text has come to one; nothing is given from then on."""
+        """Whether the text has come to one; nothing is given from then on but what was held."""
 
     def push(self, token: int) -> str:
         """The text that is new with a token and certainly before any stop string."""
-        text = self._before(self._held + self._detokenizer.push([token]))
-        kept = 0 if self.met else max(_overlap(text, stop) for stop in self._stop)
+        if token in self._stop_token_ids:
+            text = self.flush()
+            self.met = True
+            return text
+        text = self._held + self._detokenizer.push([token])
+        if self._early:
+            self._early -= 1
+        else:
+            text = self._before(text)
+        kept = 0 if self.met else max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept]
 
@@ -35,8 +55,8 @@ class StopStrings:
         """What was held back, when no more tokens come."""
         if self.met:
             return ""
-        text, self._held = self._before(self._held + self._detokenizer.flush()), ""
-        return text
+        text, self._held = self._held + self._detokenizer.flush(), ""
+        return text if self._early else self._before(text)
 
     def _before(self, text: str) -> str:
         found = [index for stop in self._stop if (index := text.find(stop)) >= 0]

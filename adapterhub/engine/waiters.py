@@ -77,4 +77,6 @@ class Collector:
         tokens = tuple(token for event in self._events for token in event.token_ids)
         texts = [event.text for event in self._events if event.text is not None]
         text = "".join(texts) if texts else self._detokenizer.push(tokens) + self._detokenizer.flush()
-        return Completion(text, tokens, reason, tuple(each for event in self._events for each in event.logprobs))
+        logprobs = tuple(each for event in self._events for each in event.logprobs)
+        prompt = tuple(each for event in self._events for each in event.prompt_logprobs)
+        return Completion(text, tokens, reason, logprobs, prompt)

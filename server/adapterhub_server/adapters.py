@@ -12,7 +12,7 @@ from adapterhub.client.public_text import without_folders
 from adapterhub.errors import InvalidInputError
 from adapterhub.pb.v1 import adapters_pb2, adapters_pb2_grpc
 from adapterhub.store import AdapterRef
-from adapterhub_server.call import CALL
+from adapterhub_server.allowed import allowed
 from adapterhub_server.caller import ANYBODY, CALLER
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.known_adapter import KnownAdapter, State
@@ -53,44 +53,34 @@ class AdaptersServicer(adapters_pb2_grpc.AdaptersServicer):
     async def Get(  # noqa: N802
         self, request: adapters_pb2.GetAdapterRequest, context: Context
     ) -> adapters_pb2.GetAdapterResponse:
-        return adapters_pb2.GetAdapterResponse(
-            adapter=_message(await self._catalog.describe(_allowed(request.adapter)))
-        )
+        return adapters_pb2.GetAdapterResponse(adapter=_message(await self._catalog.describe(allowed(request.adapter))))
 
     async def Load(  # noqa: N802
         self, request: adapters_pb2.LoadAdapterRequest, context: Context
     ) -> adapters_pb2.LoadAdapterResponse:
-        return adapters_pb2.LoadAdapterResponse(adapter=_message(await self._catalog.load(_allowed(request.adapter))))
+        return adapters_pb2.LoadAdapterResponse(adapter=_message(await self._catalog.load(allowed(request.adapter))))
 
     async def Unload(  # noqa: N802
         self, request: adapters_pb2.UnloadAdapterRequest, context: Context
     ) -> adapters_pb2.UnloadAdapterResponse:
-        return adapters_pb2.UnloadAdapterResponse(digest=await self._catalog.unload(_allowed(request.adapter)))
+        return adapters_pb2.UnloadAdapterResponse(digest=await self._catalog.unload(allowed(request.adapter)))
 
     async def Pin(  # noqa: N802
         self, request: adapters_pb2.PinAdapterRequest, context: Context
     ) -> adapters_pb2.PinAdapterResponse:
-        return adapters_pb2.PinAdapterResponse(adapter=_message(await self._catalog.pin(_allowed(request.adapter))))
+        return adapters_pb2.PinAdapterResponse(adapter=_message(await self._catalog.pin(allowed(request.adapter))))
 
     async def Unpin(  # noqa: N802
         self, request: adapters_pb2.UnpinAdapterRequest, context: Context
     ) -> adapters_pb2.UnpinAdapterResponse:
-        return adapters_pb2.UnpinAdapterResponse(adapter=_message(await self._catalog.unpin(_allowed(request.adapter))))
+        return adapters_pb2.UnpinAdapterResponse(adapter=_message(await self._catalog.unpin(allowed(request.adapter))))
 
     async def Watch(  # noqa: N802
         self, request: adapters_pb2.WatchAdapterRequest, context: Context
     ) -> AsyncGenerator[adapters_pb2.WatchAdapterResponse]:
-        async with aclosing(self._catalog.watch(_allowed(request.adapter))) as states:
+        async with aclosing(self._catalog.watch(allowed(request.adapter))) as states:
             async for known in states:
                 yield adapters_pb2.WatchAdapterResponse(adapter=_message(known))
-
-
-def _allowed(ref: str) -> str:
-    """The reference itself. Raises RefError, and ForbiddenError when the caller may not use what it names."""
-    asked = AdapterRef.parse(ref)
-    CALL.get().asks_for(asked)
-    CALLER.get().check(asked)
-    return ref
 
 
 def _message(known: KnownAdapter) -> adapters_pb2.Adapter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from adapterhub.engine import Sampling
@@ -22,4 +22,15 @@ def wire_fields() -> Iterator[None]:
     except InvalidInputError as error:
         name, *rest = error.field.split(".")  # an item of a list is named `stop.2`
         error.field = ".".join((PATHS.get(name, name), *rest))
+        raise
+
+
+@contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """InvalidInputError raised inside names the field as another service's requests have it."""
+    try:
+        yield
+    except InvalidInputError as error:
+        name, *rest = error.field.removeprefix("sampling.").split(".")
+        error.field = ".".join((names.get(name, name), *rest))
         raise

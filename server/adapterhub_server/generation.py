@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from adapterhub.engine import Engine, Event, FinishReason, Request, TokenLogprobs
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.errors import EngineStoppedError
+from adapterhub.tool_calls import CallReader, ToolCall
+
+EndReason = FinishReason | Literal["tool_calls"]
 
 
 class Piece(NamedTuple):
@@ -17,7 +20,11 @@ class Piece(NamedTuple):
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...]
-    finish_reason: FinishReason | None
+    finish_reason: EndReason | None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """In the first piece, where asked for."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """All of them, in the last piece."""
 
 
 class Generation:
@@ -27,10 +34,12 @@ class Generation:
     request's own `max_new_tokens`.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: Engine, request: Request, reader: CallReader | None = None) -> None:
+        """`reader` takes the calls of tools out of the text."""
         self._engine = engine
         self._request = request
-        self._detokenizer = Detokenizer(engine.base.tokenizer)
+        self._reader = reader
+        self._detokenizer = Detokenizer(engine.base.tokenizer, request.silent)
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._events: list[Event] = []
@@ -73,12 +82,25 @@ class Generation:
             raise EngineStoppedError("the server is stopping")
         token_ids = tuple(token for event in events for token in event.token_ids)
         logprobs = tuple(each for event in events for each in event.logprobs)
-        reason = self._last.finish_reason if self._last is not None else None
-        return Piece(self._text(events, token_ids), token_ids, logprobs, reason)
+        prompt = tuple(each for event in events for each in event.prompt_logprobs)
+        text = self._text(events, token_ids)
+        if self._last is None:
+            return Piece(text, token_ids, logprobs, None, prompt)
+        calls = tuple(self._reader.calls) if self._reader else ()
+        reason = "tool_calls" if calls and self._last.finish_reason == "stop" else self._last.finish_reason
+        return Piece(text, token_ids, logprobs, reason, prompt, calls)
 
     def _text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
-        """The engine's own where there are stop strings, which it cuts; else what the tokens decode to."""
-        if self._request.sampling.stop:
+        """What is new of the text beside calls of tools."""
+        text = self._whole_text(events, token_ids)
+        if self._reader is None:
+            return text
+        text = self._reader.push(text)
+        return text if self._last is None else text + self._reader.flush()
+
+    def _whole_text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
+        """The engine's own where it cuts the text; else what the tokens decode to."""
+        if self._request.sampling.cuts_text:
             return "".join(event.text or "" for event in events)
         text = self._detokenizer.push(token_ids)
         return text if self._last is None else text + self._detokenizer.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 
+from adapterhub.engine import BLEND
 from adapterhub.store.ref import DEFAULT_TAG
 
 OTHER = "other"
@@ -35,5 +36,5 @@ def short(label: str) -> str:
 
 
 def known(name: str, names: Collection[str]) -> str:
-    """A method's name if it is one of those that are served; files may tell any."""
-    return name if not name or name in names else OTHER
+    """A method's name if it is one of those that are served; files may tell any. Blends have their own."""
+    return name if name in ("", BLEND) or name in names else OTHER

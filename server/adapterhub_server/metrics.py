@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from adapterhub.engine import Engine
+from adapterhub.engine import BLEND, Engine
 from adapterhub_server.call import Call
 from adapterhub_server.engine_collector import EngineCollector
 from adapterhub_server.gateway_collector import GatewayCollector
-from adapterhub_server.labels import Labels, known
+from adapterhub_server.labels import OTHER, Labels, known
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -90,6 +90,8 @@ class Metrics:
 
     def _answered(self, call: Call) -> tuple[str, str]:
         """Labels of a call; an adapter that was not found has none, so that clients cannot make up names."""
+        if call.method == BLEND:
+            return OTHER, BLEND
         return self._labels.adapter(call.adapter if call.digest else ""), known(call.method, self._methods)
 
     def _histogram(self, name: str, told: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:

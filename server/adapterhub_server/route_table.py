@@ -81,7 +81,7 @@ class RouteTable:
 
     def _write(self, routes: Iterable[Route]) -> str:
         held = RouteFile(routes=tuple(sorted(routes, key=lambda route: route.task)))
-        content = json.dumps(held.model_dump(), indent=2, sort_keys=True) + "\n"
+        content = json.dumps(held.model_dump(exclude_none=True), indent=2, sort_keys=True) + "\n"
         write_durably(self._file.path, content.encode(), mode=0o644)
         return self.etag
 

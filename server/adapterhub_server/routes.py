@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from adapterhub.config import Config
 from adapterhub.store import AdapterRef
+from adapterhub_server.sizes import MAX_SYSTEM_PROMPT_BYTES
 
 SECRET_METADATA = ("authorization",)
 """Metadata that no rule may look at: what is in a rule can be listed."""
@@ -77,8 +78,17 @@ class Route(Config):
     """Where no rule matches."""
     fallback: Literal["error", "base"] = "error"
     """What happens when the chosen adapter is not there: an error, or the bare base answers."""
+    system_prompt: str | None = None
+    """The system turn of chats that come by this route and bring none, in place of the adapter's."""
 
     _weights = field_validator("targets")(_some_weight)
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _size(cls, system_prompt: str | None) -> str | None:
+        if system_prompt is not None and len(system_prompt.encode()) > MAX_SYSTEM_PROMPT_BYTES:
+            raise ValueError(f"over {MAX_SYSTEM_PROMPT_BYTES} bytes in UTF-8")
+        return system_prompt
 
     @field_validator("rules")
     @classmethod

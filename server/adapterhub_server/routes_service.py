@@ -52,6 +52,7 @@ def _route(message: routes_pb2.Route) -> Route:
         ],
         "targets": _targets(message.targets),
         "fallback": FALLBACKS.get(message.fallback, message.fallback),
+        "system_prompt": message.system_prompt if message.HasField("system_prompt") else None,
     }
     return Route.load(values, where="route")
 
@@ -67,6 +68,7 @@ def _message(route: Route) -> routes_pb2.Route:
         rules=map(_rule_message, route.rules),
         targets=map(_target_message, route.targets),
         fallback=fallback,
+        system_prompt=route.system_prompt,
     )
 
 

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from adapterhub.engine import Engine
 from adapterhub.errors import UnavailableError
+from adapterhub.pb.compatible import fmaas_pb2, fmaas_pb2_grpc, kserve_pb2, kserve_pb2_grpc
 from adapterhub.pb.v1 import (
     adapters_pb2,
     adapters_pb2_grpc,
@@ -27,12 +28,17 @@ from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
 from adapterhub_server.answers import Answers
+from adapterhub_server.behind import Behind
+from adapterhub_server.calls import Calls, Observer
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.credentials import CertificateFiles, credentials
-from adapterhub_server.door import Door, Observer
+from adapterhub_server.door import Door
+from adapterhub_server.fmaas import FmaasServicer
 from adapterhub_server.hub_adapters import Download, nothing
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
+from adapterhub_server.kserve import KserveServicer
+from adapterhub_server.kserve.models import Models
 from adapterhub_server.logs import log_call
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.ports import cannot_listen
@@ -44,10 +50,10 @@ from adapterhub_server.routes_service import RoutesServicer
 
 NAMES = tuple(
     service.full_name
-    for module in (inference_pb2, adapters_pb2, routes_pb2, server_pb2)
+    for module in (inference_pb2, adapters_pb2, routes_pb2, server_pb2, fmaas_pb2, kserve_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
-"""Our services, as their descriptors name them."""
+"""Our services and those of others that we answer, as their descriptors name them."""
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 10
@@ -87,8 +93,10 @@ class Service:
         """
         secure = credentials(certificates) if certificates else None
         self.metrics = Metrics()
-        door = Door(access or Access(), (log_call, self.metrics.ended, *observers))
-        self._server = grpc.aio.server(interceptors=[door], options=OPTIONS + _keepalive(keepalive))
+        self.calls = Calls(access or Access(), (log_call, self.metrics.ended, *observers))
+        """For other doors to the same engine."""
+        self._door = Door(self.calls)
+        self._server = grpc.aio.server(interceptors=[self._door], options=OPTIONS + _keepalive(keepalive))
         self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port, secure)
         self.engine_died = asyncio.Event()
@@ -103,8 +111,11 @@ class Service:
         preload: Iterable[str] = (),
         download: Download = nothing,
         router: PromptRouter | None = None,
-    ) -> None:
-        """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
+    ) -> Behind:
+        """Load what is to be resident from the start, then serve; what other doors answer from.
+
+        Raises as `Catalog.resident`.
+        """
         catalog = Catalog(engine, store, download)
         for ref in preload:
             await catalog.pin(ref)
@@ -112,17 +123,23 @@ class Service:
         self.metrics.watch(engine, catalog.names)
         picks = PromptPicks(router, store, engine.base.record, engine.methods) if router else None
         requests = Requests(engine, catalog, Router(routes, picks))
-        inference = InferenceServicer(Answers(engine, requests, self.metrics), requests)
+        answers = Answers(engine, requests, self.metrics)
+        inference = InferenceServicer(answers, requests)
         adapters = AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
         routes_pb2_grpc.add_RoutesServicer_to_server(RoutesServicer(routes), self._server)  # type: ignore[no-untyped-call]
         server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(engine), self._server)  # type: ignore[no-untyped-call]
+        fmaas = FmaasServicer(engine, answers, requests, self._door)
+        kserve = KserveServicer(engine, answers, requests, Models(engine, catalog, store), self._door)
+        fmaas_pb2_grpc.add_GenerationServiceServicer_to_server(fmaas, self._server)  # type: ignore[no-untyped-call]
+        kserve_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(kserve, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         await self._tell(health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         self._watching = asyncio.create_task(self._watch(engine))
+        return Behind(self.calls, answers, requests, catalog, engine, store)
 
     async def stop(self, grace: float) -> None:
         """Tell health, take no new calls, and cancel what still runs after `grace` seconds."""

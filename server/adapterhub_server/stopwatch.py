@@ -20,14 +20,17 @@ class Stopwatch:
         """When its first token came."""
         self.last: float | None = None
         """When its last piece came."""
+        self._last_of: dict[int, float] = {}
+        """The same of each of its answers."""
 
     def admitted(self) -> None:
         """The engine gets it now."""
         self.given = time.monotonic()
 
-    def piece(self, tokens: int) -> float | None:
-        """A piece with so many tokens has come; seconds since the piece before, None for the first."""
-        before, self.last = self.last, time.monotonic()
+    def piece(self, tokens: int, choice: int = 0) -> float | None:
+        """A piece of an answer with so many tokens has come; seconds since the one before it, None for the first."""
+        before = self._last_of.get(choice)
+        self.last = self._last_of[choice] = time.monotonic()
         if tokens and self.first is None:
             self.first = self.last
         return None if before is None else self.last - before
