@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from adapterhub_server.access import Access
+from adapterhub_server.behind import Behind
+from adapterhub_server.calls import Observer
 from adapterhub_server.credentials import CertificateFiles
-from adapterhub_server.door import Observer
+from adapterhub_server.http.http_service import HttpService
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
@@ -76,6 +78,13 @@ class Serving:
     pace: Pace
     loop: EventLoop
     metrics: Metrics
+    web: HttpService | None = None
+
+    @property
+    def url(self) -> str:
+        """Of the HTTP door."""
+        assert self.web is not None
+        return self.web.url
 
     def publish(self, name: str, method: str = "lora", **record: Any) -> AdapterRef:
         """A random adapter that no other equals, in the server's store; its pinned reference.
@@ -124,18 +133,27 @@ def serving(
     router: PromptRouter | None = None,
     observers: Iterable[Observer] = (),
     keepalive: float = 20.0,
+    http: bool = False,
     **options: Any,
 ) -> Iterator[Serving]:
-    """A server on a free port of its own event loop, with an empty store; `options` are the engine's."""
+    """A server on a free port of its own event loop, with an empty store; `options` are the engine's.
+
+    With `http`, it has an HTTP door on another port.
+    """
     pace = Pace()
     store = store or Store(folder / "store")
     with Engine(base, observe=pace, **options) as engine, EventLoop() as loop:
-        service = loop.run(_started(engine, store, access, certificates, router, observers, keepalive))
+        service, behind = loop.run(_started(engine, store, access, certificates, router, observers, keepalive))
+        web = HttpService("127.0.0.1", 0, certificates) if http else None
         try:
+            if web:
+                loop.run(web.start(behind))
             with Client(service.address, tls=tls) as client:
                 client.wait_ready(timeout=30)
-                yield Serving(service.address, client, engine, store, folder, pace, loop, service.metrics)
+                yield Serving(service.address, client, engine, store, folder, pace, loop, service.metrics, web)
         finally:
+            if web:
+                loop.run(web.stop(grace=0))
             loop.run(service.stop(grace=0))
 
 
@@ -147,7 +165,6 @@ async def _started(
     router: PromptRouter | None,
     observers: Iterable[Observer],
     keepalive: float,
-) -> Service:
+) -> tuple[Service, Behind]:
     service = Service("127.0.0.1", 0, access, certificates, observers, keepalive)
-    await service.start(engine, store, RouteTable(store.root / "routes.json"), router=router)
-    return service
+    return service, await service.start(engine, store, RouteTable(store.root / "routes.json"), router=router)

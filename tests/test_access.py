@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from adapterhub_server.config import ServeConfig
 from adapterhub_server.credentials import CertificateFiles
 from adapterhub_server.keys import Keys
 from adapterhub_server.service import NAMES, Service
+from certificates import make_certificates
 from serving import LONG, Serving, serving
 
 from adapterhub.base import BaseModel
@@ -181,21 +181,6 @@ def test_the_file_of_keys_holds_no_secret_and_is_its_owners(tmp_path: Path) -> N
         own.revoke("b")
 
 
-def make_certificates(folder: Path) -> None:
-    """A CA, and by it a certificate for the server and one for a client."""
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
-    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-    _openssl(folder, f"req -x509 {new} -days 2 -subj /CN=ca -keyout ca.key -out ca.pem")
-    for name in ("server", "client"):
-        _openssl(folder, f"req {new} -subj /CN={name} -keyout {name}.key -out {name}.csr")
-        signed = f"-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out {name}.pem"
-        _openssl(folder, f"x509 -req -in {name}.csr {signed}")
-
-
-def _openssl(folder: Path, words: str) -> None:
-    subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.mark.parametrize("mutual", [False, True])
 def test_tls_is_spoken_and_new_certificates_are_taken_without_a_restart(
     tiny_base: Path, tmp_path: Path, mutual: bool
@@ -224,6 +209,7 @@ def test_tls_is_spoken_and_new_certificates_are_taken_without_a_restart(
     [
         ({"host": "0.0.0.0"}, "TLS .tls_cert, tls_key. or insecure"),
         ({"host": "::", "tls_cert": "c", "tls_key": "k"}, "keys .or tls_client_ca. or insecure"),
+        ({"http_port": "0", "http_host": "0.0.0.0"}, "http_host 0.0.0.0: beyond this machine, TLS"),
         ({"tls_cert": "c"}, "one is of no use without the other"),
         ({"tls_client_ca": "c"}, "needs tls_cert"),
     ],

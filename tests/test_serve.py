@@ -50,25 +50,32 @@ def test_serve_preloads_answers_generate_and_stops_on_sigterm(tiny_base: Path, t
         assert process.wait(timeout=60) == 0
 
 
-def test_serve_tells_the_limits_it_was_given_and_where_its_metrics_are_and_logs_json(tiny_base: Path) -> None:
+def test_serve_tells_the_limits_it_was_given_and_where_its_other_doors_are_and_logs_json(tiny_base: Path) -> None:
     sizes = ("--adapter-bytes", "3MB", "--host-adapter-bytes", "1MiB")
     limits = ("--kv-tokens", "64", "--max-context", "100", "--max-sequences", "2", "--step-tokens", "8", *sizes)
-    seen = ("--metrics-port", "0", "--log-format", "json")
+    seen = ("--metrics-port", "0", "--http-port", "0", "--log-format", "json")
     with served(tiny_base, *limits, *seen, stderr=subprocess.PIPE) as (process, address):
         assert process.stdout is not None
         assert process.stdout.readline() == (
             "keys and values: 64 tokens, 24.6 kB; context: 100; in a step: at most 2 generations; adapters: 3.0 MB, "
             "on the host 1.0 MB\n"
         )
+        http = process.stdout.readline().removeprefix("http: ").strip()
         url = process.stdout.readline().removeprefix("metrics: ").strip()
         with Client(address) as client:
             client.info()
+        with urlopen(f"{http}/models") as answer:
+            assert [model["id"] for model in json.load(answer)["data"]] == [tiny_base.name]
         with urlopen(url) as answer:
             text = answer.read().decode()
         process.terminate()
         _, logged = process.communicate(timeout=60)
     assert 'adapterhub_requests_total{adapter="",outcome="ok",rpc="Server/Info"} 1.0' in text
-    assert [json.loads(line)["message"] for line in logged.splitlines()] == ["Server/Info ok"]
+    assert [json.loads(line)["message"] for line in logged.splitlines()] == [
+        "Server/Info ok",
+        "OpenAI/ListModels ok",
+    ]
+    assert process.returncode == 0
 
 
 def test_serve_takes_its_settings_from_a_file_and_flags_win(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the exception tree crosses the wire: one table, read by the server and by the client.
+"""How the exception tree crosses the wire: one table, read by the server's doors and by the client.
 
 A status carries the error's text and google.rpc details: ErrorInfo always, with the reason of the
 table; BadRequest where a field is named, ResourceInfo where something is not there, RetryInfo
@@ -47,29 +47,31 @@ class Row(NamedTuple):
     error: type[AdapterHubError]
     code: grpc.StatusCode
     reason: str
+    http: int
+    """The status of the HTTP door's answer."""
 
 
 STATUSES = (
-    Row(ConfigError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SETTING"),
-    Row(RefError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REF"),
-    Row(InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
-    Row(AdapterNotFoundError, grpc.StatusCode.NOT_FOUND, "ADAPTER_NOT_FOUND"),
-    Row(NotFoundError, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
-    Row(ForbiddenError, grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN"),
-    Row(AuthError, grpc.StatusCode.UNAUTHENTICATED, "NOT_ALLOWED"),
-    Row(ConflictError, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT"),
-    Row(QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
-    Row(EngineStoppedError, grpc.StatusCode.UNAVAILABLE, "ENGINE_STOPPED"),
-    Row(UnavailableError, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
-    Row(CorruptAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "CORRUPT_ADAPTER"),
-    Row(UnsupportedAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_ADAPTER"),
-    Row(UnsupportedBaseError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BASE"),
-    Row(BaseMismatchError, grpc.StatusCode.FAILED_PRECONDITION, "BASE_MISMATCH"),
-    Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE"),
-    Row(RouterError, grpc.StatusCode.INTERNAL, "ROUTER_FAILED"),
+    Row(ConfigError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SETTING", 400),
+    Row(RefError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REF", 400),
+    Row(InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT", 400),
+    Row(AdapterNotFoundError, grpc.StatusCode.NOT_FOUND, "ADAPTER_NOT_FOUND", 404),
+    Row(NotFoundError, grpc.StatusCode.NOT_FOUND, "NOT_FOUND", 404),
+    Row(ForbiddenError, grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN", 403),
+    Row(AuthError, grpc.StatusCode.UNAUTHENTICATED, "NOT_ALLOWED", 401),
+    Row(ConflictError, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT", 409),
+    Row(QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 429),
+    Row(EngineStoppedError, grpc.StatusCode.UNAVAILABLE, "ENGINE_STOPPED", 503),
+    Row(UnavailableError, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", 503),
+    Row(CorruptAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "CORRUPT_ADAPTER", 422),
+    Row(UnsupportedAdapterError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_ADAPTER", 422),
+    Row(UnsupportedBaseError, grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BASE", 422),
+    Row(BaseMismatchError, grpc.StatusCode.FAILED_PRECONDITION, "BASE_MISMATCH", 422),
+    Row(IntegrityError, grpc.StatusCode.FAILED_PRECONDITION, "NOT_SERVABLE", 422),
+    Row(RouterError, grpc.StatusCode.INTERNAL, "ROUTER_FAILED", 500),
 )
 """A class stands before its parents: the first row that fits is taken. What fits none is INTERNAL."""
-INTERNAL = Row(AdapterHubError, grpc.StatusCode.INTERNAL, "INTERNAL")
+INTERNAL = Row(AdapterHubError, grpc.StatusCode.INTERNAL, "INTERNAL", 500)
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED.value[0], grpc.StatusCode.PERMISSION_DENIED.value[0])
 """Codes that mean AuthError whoever sent them: what stands in front of a server gives no reason of the table."""
 

@@ -32,6 +32,13 @@ NEEDS: Mapping[str, Scope] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "infer",
 }
 """The scope a key must have for each method."""
+HTTP_NEEDS: Mapping[str, Scope] = {
+    "/openai.v1.OpenAI/ListModels": "infer",
+    "/openai.v1.OpenAI/GetModel": "infer",
+    "/openai.v1.OpenAI/Completions": "infer",
+    "/openai.v1.OpenAI/ChatCompletions": "infer",
+}
+"""Likewise for those of the HTTP door, which are named as if a service had them."""
 
 
 class Access:
@@ -50,7 +57,7 @@ class Access:
         if "authorization" not in metadata:
             raise AuthError("this server needs an API key (metadata 'authorization: Bearer ahk_...')")
         caller = self._keys.caller(metadata["authorization"])
-        scope = NEEDS.get(method)
+        scope = NEEDS.get(method) or HTTP_NEEDS.get(method)
         if scope not in caller.scopes:
             lacks = f"this API key lacks the scope {scope!r}" if scope else "no API key may call it"
             raise ForbiddenError(f"{method.rpartition('/')[2]}: {lacks}")

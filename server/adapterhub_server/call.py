@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 
@@ -40,6 +40,8 @@ class Call:
     parent: Mapping[str, str] = field(default_factory=dict)
     """The client's span, as W3C's trace context has it."""
     watch: Stopwatch = field(default_factory=Stopwatch)
+    fills: bool = False
+    """Whether a generation goes on to the end of the context where the request does not say how many tokens."""
     key: str = ""
     """The key's id."""
     tenant: str = ""
@@ -86,6 +88,19 @@ class Call:
         over = time_remaining is not None and time_remaining <= SLACK
         self.status = (grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED).name
         self.outcome = self.status
+
+    def part(self) -> Call:
+        """A call of one generation of several."""
+        return replace(self, watch=Stopwatch())
+
+    def join(self, parts: Iterable[Call]) -> None:
+        """Tell what its parts came to: tokens of all, times from the first that began to the last that ended."""
+        for part in parts:
+            self.prompt_tokens += part.prompt_tokens
+            self.generated_tokens += part.generated_tokens
+            self.adapter, self.digest, self.method, self.route = part.adapter, part.digest, part.method, part.route
+            self.outcome = part.outcome
+            self.watch.join(part.watch)
 
     @property
     def is_internal(self) -> bool:

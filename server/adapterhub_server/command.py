@@ -19,6 +19,7 @@ from adapterhub_server.config import ServeConfig
 
 if TYPE_CHECKING:
     from adapterhub.engine import Engine
+    from adapterhub_server.serve import Addresses
 
 EXAMPLE = """\
 adapterhub serve --base smollm2-135m --quantize int8
@@ -56,7 +57,7 @@ def _from_file(ctx: click.Context, option: click.Parameter, path: Path | None) -
 )
 @config_flags(ServeConfig)
 def command(**values: Any) -> None:
-    """Serve a base model and the store's adapters over gRPC.
+    """Serve a base model and the store's adapters over gRPC, and over HTTP to clients of OpenAI's API.
 
     Adapters of any methods are answered from shared batches; each is loaded on first use.
     """
@@ -71,13 +72,15 @@ def command(**values: Any) -> None:
     asyncio.run(serve(config, _announce))
 
 
-def _announce(address: str, metrics: str, engine: Engine) -> None:
+def _announce(addresses: Addresses, engine: Engine) -> None:
     base, limits = engine.base, engine.limits
-    click.echo(f"serving {base.record.id}, {base.quantization}, {decimal(base.weight_bytes)}, on {address}")
+    click.echo(f"serving {base.record.id}, {base.quantization}, {decimal(base.weight_bytes)}, on {addresses.grpc}")
     click.echo(
         f"keys and values: {limits.kv_tokens} tokens, {decimal(limits.kv_bytes)}; context: {limits.context}; "
         f"in a step: at most {limits.max_sequences} generations; adapters: {decimal(limits.adapter_bytes)}, "
         f"on the host {decimal(limits.host_adapter_bytes)}"
     )
-    if metrics:
-        click.echo(f"metrics: {metrics}")
+    if addresses.http:
+        click.echo(f"http: {addresses.http}")
+    if addresses.metrics:
+        click.echo(f"metrics: {addresses.metrics}")

@@ -22,6 +22,10 @@ class ServeConfig(Config):
     """Where to listen."""
     port: int = Field(default=50151, ge=0, le=65535)
     """The port; 0 takes a free one."""
+    http_port: int | None = Field(default=None, ge=0, le=65535)
+    """The port of the API that OpenAI's clients speak, over HTTP; 0 takes a free one. [default: no such port]"""
+    http_host: str = "127.0.0.1"
+    """Where to listen for it; TLS and keys are those of the gRPC port."""
     tls_cert: Path | None = None
     """The server's certificate with its chain, PEM; read again when it changes. Needs --tls-key."""
     tls_key: Path | None = None
@@ -73,11 +77,14 @@ class ServeConfig(Config):
             raise ValueError("tls_cert and tls_key: one is of no use without the other")
         if self.tls_client_ca and not self.tls_cert:
             raise ValueError("tls_client_ca: needs tls_cert and tls_key")
-        if not (self.insecure or _is_loopback(self.host)):
+        hosts = {"host": self.host} | ({} if self.http_port is None else {"http_host": self.http_host})
+        for name, host in hosts.items():
+            if self.insecure or _is_loopback(host):
+                continue
             if not self.tls_cert:
-                raise ValueError(f"host {self.host}: beyond this machine, TLS (tls_cert, tls_key) or insecure")
+                raise ValueError(f"{name} {host}: beyond this machine, TLS (tls_cert, tls_key) or insecure")
             if not (self.keys or self.tls_client_ca):
-                raise ValueError(f"host {self.host}: beyond this machine, keys (or tls_client_ca) or insecure")
+                raise ValueError(f"{name} {host}: beyond this machine, keys (or tls_client_ca) or insecure")
         return self
 
 

@@ -26,12 +26,12 @@ def credentials(files: CertificateFiles) -> grpc.ServerCredentials:
     Raises ConfigError naming the file that cannot be read.
     """
     configuration = _configuration(files)
-    seen = _stamps(files)
+    seen = stamps(files)
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
         nonlocal seen
         try:
-            now = _stamps(files)
+            now = stamps(files)
             if now == seen:
                 return None
             renewed = _configuration(files)
@@ -63,5 +63,5 @@ def _pem(path: Path, kind: str) -> bytes:
     return content
 
 
-def _stamps(files: CertificateFiles) -> list[tuple[int, int]]:
+def stamps(files: CertificateFiles) -> list[tuple[int, int]]:
     return [(path.stat().st_mtime_ns, path.stat().st_ino) for path in files if path is not None]

@@ -1,38 +1,31 @@
-"""The one interceptor: who calls and whether they may, a status for whatever is raised inside, and who is told."""
+"""The one interceptor of gRPC: lets in who may, and gives whatever is raised inside its status."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from adapterhub.client.statuses import row_of, to_status
+from adapterhub.client.statuses import to_status
 from adapterhub.errors import InvalidInputError
-from adapterhub_server.access import HEALTH, Access
-from adapterhub_server.call import CALL, REQUEST_ID, Call
-from adapterhub_server.caller import CALLER
-
-log = logging.getLogger(__name__)
+from adapterhub_server.access import HEALTH
+from adapterhub_server.call import REQUEST_ID, Call
+from adapterhub_server.calls import Calls
 
 Context = grpc.aio.ServicerContext[Any, Any]
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its type stubs only
 
-Observer = Callable[[Call], None]
-"""Is told of each call when it has ended. Quick, and never raises."""
-
 
 class Door(grpc.aio.ServerInterceptor):
     """Wraps every method but health's. Messages are decoded in here: a malformed one is answered like the rest."""
 
-    def __init__(self, access: Access, observers: Iterable[Observer] = ()) -> None:
-        self._access = access
-        self._observers = tuple(observers)
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def intercept_service(
         self,
@@ -77,34 +70,11 @@ class Door(grpc.aio.ServerInterceptor):
         told = ((REQUEST_ID, call.request_id),)
         context.set_trailing_metadata(told)
         try:
-            with self._admitted(method, call, metadata):
+            with self._calls.inside(method, call, metadata, context.time_remaining):
                 yield
-        except Exception as error:
-            call.failed(row_of(type(error)))
-            if call.is_internal:
-                log.error("%s: request %s failed", method, call.request_id, exc_info=error)
-            self._end(call)  # first, so that who has the answer finds it counted
+        except Exception as error:  # noqa: BLE001  each has a status
             rich = rpc_status.to_status(to_status(error, request_id=call.request_id))
             await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *told))
-        except BaseException:  # the call was cancelled, however that arrives here
-            call.broken_off(context.time_remaining())
-            self._end(call)
-            raise
-        else:
-            self._end(call)
-
-    @contextmanager
-    def _admitted(self, method: str, call: Call, metadata: dict[str, str]) -> Iterator[None]:
-        caller = self._access.caller(method, metadata)
-        call.let_in(caller)
-        with self._access.call(caller.key or call.peer):
-            CALL.set(call)  # of this call's own context, which ends with it
-            CALLER.set(caller)
-            yield
-
-    def _end(self, call: Call) -> None:
-        for observer in self._observers:
-            observer(call)
 
 
 def _address(context: Context) -> str:

@@ -17,6 +17,9 @@ from adapterhub_server.catalog import Catalog
 from adapterhub_server.prompts import Prompts
 from adapterhub_server.router import Choice, Router
 
+MAX_NEW_TOKENS = 8192
+"""As `Sampling.max_new_tokens` has it."""
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -47,6 +50,9 @@ class Requests:
         call.route, adapter = await self._adapter(call.route)
         prompt_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
         call.prompt_tokens = len(prompt_ids)
+        if call.fills and "max_new_tokens" not in options:
+            room = await asyncio.to_thread(self._room, prompt_ids, adapter)
+            sampling = sampling.model_copy(update={"max_new_tokens": room})
         digest = adapter.digest if adapter else ""
         return Admitted(Request(prompt_ids, digest, sampling, salt=CALLER.get().tenant), call.route)
 
@@ -56,6 +62,11 @@ class Requests:
         token_ids = await asyncio.to_thread(self._prompts.encode, message, adapter)
         virtual = await asyncio.to_thread(self._engine.virtual_tokens, adapter) if adapter else 0
         return inference_pb2.TokenizeResponse(token_ids=token_ids, virtual_tokens=virtual)
+
+    def _room(self, prompt_ids: tuple[int, ...], adapter: Adapter | None) -> int:
+        """New tokens that the context has room for, at least one and no more than any request may ask for."""
+        virtual = self._engine.virtual_tokens(adapter) if adapter else 0
+        return max(1, min(MAX_NEW_TOKENS, self._engine.limits.max_length - len(prompt_ids) - virtual))
 
     async def _adapter(self, choice: Choice) -> tuple[Choice, Adapter | None]:
         if not choice.adapter:

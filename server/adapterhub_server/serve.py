@@ -7,10 +7,11 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
-from adapterhub.errors import EngineStoppedError
+from adapterhub.errors import ConfigError, EngineStoppedError
 from adapterhub.plugins import load_routers
 from adapterhub.store import Store
 from adapterhub_server.access import Access
@@ -22,6 +23,9 @@ from adapterhub_server.metrics_endpoint import MetricsEndpoint
 from adapterhub_server.route_table import RouteTable
 from adapterhub_server.service import Service
 from adapterhub_server.tracing import tracing
+
+if TYPE_CHECKING:
+    from adapterhub_server.http.http_service import HttpService  # of an extra
 
 LIMITS = (
     "max_requests",
@@ -35,10 +39,18 @@ LIMITS = (
 """The settings that are the engine's, by its own names."""
 
 
-async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None]) -> None:
+class Addresses(NamedTuple):
+    """Where a server listens; the URLs are empty for what there is not."""
+
+    grpc: str
+    http: str
+    metrics: str
+
+
+async def serve(config: ServeConfig, announce: Callable[[Addresses, Engine], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    `announce` is called with the address and the URL of the metrics, if any, once requests are answered.
+    `announce` is called once requests are answered.
     Raises EngineStoppedError when the engine ends by itself, and what does not let the server start.
     """
     access = Access(Keys(config.keys) if config.keys else None, max_calls=config.max_calls)
@@ -51,6 +63,7 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
         service = Service(
             config.host, config.port, access, _certificates(config), observers=[traces.ended] if traces else []
         )
+        web = _web(config)
         metrics = ""
         if config.metrics_port is not None:
             endpoint = MetricsEndpoint(config.metrics_host, config.metrics_port, service.metrics.registry)
@@ -60,16 +73,29 @@ async def serve(config: ServeConfig, announce: Callable[[str, str, Engine], None
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"
         routes = RouteTable(config.routes or own)
-        await service.start(
+        behind = await service.start(
             engine, store, routes, config.adapter, from_hub(config.allow_hub, store, config.base), router
         )
+        if web is not None:
+            await web.start(behind)
         stop = _stop_signal()
-        announce(service.address, metrics, engine)
+        announce(Addresses(service.address, web.url if web else "", metrics), engine)
         stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))
         await asyncio.wait((stopped, died), return_when=asyncio.FIRST_COMPLETED)
-        await service.stop(config.grace)
+        await asyncio.gather(*(door.stop(config.grace) for door in (service, web) if door is not None))
     if service.engine_died.is_set():
         raise EngineStoppedError("the engine has stopped by itself; the log says why")
+
+
+def _web(config: ServeConfig) -> HttpService | None:
+    """The HTTP door, if one is asked for. Raises ConfigError where its extra is missing, and as HttpService."""
+    if config.http_port is None:
+        return None
+    try:
+        from adapterhub_server.http.http_service import HttpService
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"http_port: needs {error.name}: pip install 'adapterhub[http]'", field="http_port") from None
+    return HttpService(config.http_host, config.http_port, _certificates(config))
 
 
 def _certificates(config: ServeConfig) -> CertificateFiles | None:

@@ -27,9 +27,11 @@ from adapterhub.store import Store
 from adapterhub_server.access import Access
 from adapterhub_server.adapters import AdaptersServicer
 from adapterhub_server.answers import Answers
+from adapterhub_server.behind import Behind
+from adapterhub_server.calls import Calls, Observer
 from adapterhub_server.catalog import Catalog
 from adapterhub_server.credentials import CertificateFiles, credentials
-from adapterhub_server.door import Door, Observer
+from adapterhub_server.door import Door
 from adapterhub_server.hub_adapters import Download, nothing
 from adapterhub_server.inference import InferenceServicer
 from adapterhub_server.info import ServerServicer
@@ -87,8 +89,9 @@ class Service:
         """
         secure = credentials(certificates) if certificates else None
         self.metrics = Metrics()
-        door = Door(access or Access(), (log_call, self.metrics.ended, *observers))
-        self._server = grpc.aio.server(interceptors=[door], options=OPTIONS + _keepalive(keepalive))
+        self.calls = Calls(access or Access(), (log_call, self.metrics.ended, *observers))
+        """For other doors to the same engine."""
+        self._server = grpc.aio.server(interceptors=[Door(self.calls)], options=OPTIONS + _keepalive(keepalive))
         self._health = health.aio.HealthServicer()
         self.address = _bind(self._server, host, port, secure)
         self.engine_died = asyncio.Event()
@@ -103,8 +106,11 @@ class Service:
         preload: Iterable[str] = (),
         download: Download = nothing,
         router: PromptRouter | None = None,
-    ) -> None:
-        """Load what is to be resident from the start, then serve. Raises as `Catalog.resident`."""
+    ) -> Behind:
+        """Load what is to be resident from the start, then serve; what other doors answer from.
+
+        Raises as `Catalog.resident`.
+        """
         catalog = Catalog(engine, store, download)
         for ref in preload:
             await catalog.pin(ref)
@@ -112,7 +118,8 @@ class Service:
         self.metrics.watch(engine, catalog.names)
         picks = PromptPicks(router, store, engine.base.record, engine.methods) if router else None
         requests = Requests(engine, catalog, Router(routes, picks))
-        inference = InferenceServicer(Answers(engine, requests, self.metrics), requests)
+        answers = Answers(engine, requests, self.metrics)
+        inference = InferenceServicer(answers, requests)
         adapters = AdaptersServicer(catalog)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)  # type: ignore[no-untyped-call]
         adapters_pb2_grpc.add_AdaptersServicer_to_server(adapters, self._server)  # type: ignore[no-untyped-call]
@@ -123,6 +130,7 @@ class Service:
         await self._tell(health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         self._watching = asyncio.create_task(self._watch(engine))
+        return Behind(self.calls, answers, requests, catalog, engine, store)
 
     async def stop(self, grace: float) -> None:
         """Tell health, take no new calls, and cancel what still runs after `grace` seconds."""

@@ -32,6 +32,12 @@ class Stopwatch:
             self.first = self.last
         return None if before is None else self.last - before
 
+    def join(self, other: Stopwatch) -> None:
+        """Of two generations of one call, what was first and what was last."""
+        self.given = min((each for each in (self.given, other.given) if each is not None), default=None)
+        self.first = min((each for each in (self.first, other.first) if each is not None), default=None)
+        self.last = max((each for each in (self.last, other.last) if each is not None), default=None)
+
     def so_far(self) -> dict[str, float]:
         """`before_engine`, `first_token` and `total`, as Timings defines them, as far as the request came."""
         times = {}

@@ -1,0 +1,1 @@
+"""The HTTP door, compatible with OpenAI's API. Needs the extra `http`."""
