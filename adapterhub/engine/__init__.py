@@ -2,7 +2,7 @@
 
 from adapterhub.engine.engine import Engine
 from adapterhub.engine.limits import Limits
-from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, TokenLogprobs
+from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, Steps, TokenLogprobs
 from adapterhub.engine.stats import AdapterStatus, EngineStats, Tier
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Limits",
     "Request",
     "Sampling",
+    "Steps",
     "Tier",
     "TokenLogprobs",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.logprobs import logprobs
-from adapterhub.engine.request import Event, FinishReason, TokenLogprobs
+from adapterhub.engine.request import Event, FinishReason, Steps, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.runner import Runner
@@ -143,7 +143,8 @@ class Loop:
             return
         if sequence.stop:
             text = f"{text}{sequence.stop.flush()}"
-        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood))
+        steps = Steps(sequence.first_step, self._stats.steps, sequence.num_steps)
+        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood, steps=steps))
 
     def _reason_to_end(self, sequence: Sequence, token: int) -> FinishReason | None:
         sampling = sequence.request.sampling
@@ -187,3 +188,6 @@ class Loop:
             prompt_tokens=old.prompt_tokens + prefilled,
             generated_tokens=old.generated_tokens + sum(chunk.samples for chunk in chunks),
         )
+        for chunk in chunks:
+            chunk.sequence.first_step = chunk.sequence.first_step or self._stats.steps
+            chunk.sequence.num_steps += 1

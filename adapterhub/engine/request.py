@@ -55,6 +55,15 @@ class TokenLogprobs(NamedTuple):
     """The likeliest tokens with theirs, the likeliest first."""
 
 
+class Steps(NamedTuple):
+    """Which of the engine's steps, counted from 1, computed one generation."""
+
+    first: int
+    last: int
+    count: int
+    """How many from the first to the last; fewer where it was put off."""
+
+
 class Event(NamedTuple):
     """Progress of one request: new tokens, and in its last event why it ended."""
 
@@ -65,6 +74,8 @@ class Event(NamedTuple):
     """Of a request with stop strings, the text that is new and before any of them; None for others."""
     logprobs: tuple[TokenLogprobs, ...] = ()
     """One for each new token, where the request asks for them."""
+    steps: Steps | None = None
+    """In the last event of a generation that has ended."""
 
 
 class Completion(NamedTuple):

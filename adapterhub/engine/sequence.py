@@ -48,6 +48,10 @@ class Sequence:
     """The first position whose row the adapter changes; filled with it."""
     stop: StopStrings | None = None
     """Of a request that has stop strings."""
+    first_step: int = 0
+    """The number of the first step it was computed in; filled by the loop."""
+    num_steps: int = 0
+    """How many steps it was computed in, likewise."""
 
     @cached_property
     def keys(self) -> PrefixKeys:

@@ -66,6 +66,7 @@ class Answers:
                     call.generated_tokens += tokens
                     if piece.finish_reason:
                         call.outcome = piece.finish_reason
+                        call.watch.ran(piece.steps)
                         answer.finish_reason = FINISH_REASONS[piece.finish_reason]
                         answer.usage.prompt_tokens = call.prompt_tokens
                         answer.usage.generated_tokens = call.generated_tokens

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
-from adapterhub.engine import Engine, Event, FinishReason, Request, TokenLogprobs
+from adapterhub.engine import Engine, Event, FinishReason, Request, Steps, TokenLogprobs
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.errors import EngineStoppedError
 
@@ -18,6 +18,8 @@ class Piece(NamedTuple):
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...]
     finish_reason: FinishReason | None
+    steps: Steps | None = None
+    """In the last."""
 
 
 class Generation:
@@ -74,7 +76,8 @@ class Generation:
         token_ids = tuple(token for event in events for token in event.token_ids)
         logprobs = tuple(each for event in events for each in event.logprobs)
         reason = self._last.finish_reason if self._last is not None else None
-        return Piece(self._text(events, token_ids), token_ids, logprobs, reason)
+        steps = self._last.steps if self._last is not None else None
+        return Piece(self._text(events, token_ids), token_ids, logprobs, reason, steps)
 
     def _text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
         """The engine's own where there are stop strings, which it cuts; else what the tokens decode to."""

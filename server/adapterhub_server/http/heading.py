@@ -53,8 +53,8 @@ def usage(prompt_tokens: int, generated_tokens: int) -> dict[str, int]:
 
 
 def own_facts(first: Answer, last: Answer, texts: TokenTexts) -> dict[str, Any]:
-    """What only we tell: who answered, by which rule, where the time went, in seconds, and how likely the prompt was,
-    where that was asked.
+    """What only we tell: who answered, by which rule, where the time went, in seconds, which of the engine's steps
+    computed it, and how likely the prompt was, where that was asked.
     """
     timings = last.timings
     prompt = {"prompt_logprobs": texts.of_prompt(first.prompt_logprobs)} if first.prompt_logprobs else {}
@@ -68,6 +68,7 @@ def own_facts(first: Answer, last: Answer, texts: TokenTexts) -> dict[str, Any]:
             "first_token": _seconds(timings.first_token),
             "total": _seconds(timings.total),
         },
+        "steps": {"first": timings.first_step, "last": timings.last_step, "count": timings.steps},
     }
 
 
