@@ -18,6 +18,7 @@ FINISH_REASONS = {
 
 Answer = inference_pb2.GenerateResponse | inference_pb2.GenerateStreamResponse
 Choice = inference_pb2.GenerateResponse | inference_pb2.Choice
+Told = Choice | inference_pb2.GenerateStreamResponse
 
 
 def choices(answer: inference_pb2.GenerateResponse) -> list[Choice]:
@@ -41,6 +42,11 @@ class Heading(NamedTuple):
     def over(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         """An object of that kind."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices}
+
+
+def ids_of(told: Told, asked: bool) -> dict[str, list[int]]:
+    """Its token ids, where they are asked for."""
+    return {"token_ids": list(told.token_ids)} if asked else {}
 
 
 def usage(prompt_tokens: int, generated_tokens: int) -> dict[str, int]:
