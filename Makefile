@@ -34,7 +34,7 @@ soak: install
 		tests/test_store_crash.py tests/test_import_fuzz.py tests/soak_load.py --soak --capture=no --timeout=1500
 
 # The service as clients see it that nobody here wrote, in Python, node and Go; the wheel, outside the checkout; and a
-# run's report in a browser, which npm brings with the libraries it needs.
+# run's report and the playground in a browser, which npm brings with the libraries it needs.
 clients: install $(FOREIGN)
 	$(BIN)/python -m pytest tests/clients/from_*.py
 

@@ -15,6 +15,7 @@ from running import HERE, browser_environment, run_node
 from adapterhub.report import write_report
 from adapterhub.testing import save_tiny_llama
 
+
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return browser_environment(tmp_path_factory.mktemp("browser"))

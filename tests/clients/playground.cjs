@@ -75,6 +75,7 @@ async function looks(page, screenshot) {
       views[`${scheme} ${width}`] = {
         background: await page.evaluate(() => getComputedStyle(document.body).backgroundColor),
         overflow: await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+        passes: found.passes.length,
         violations: found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`),
       };
       await page.screenshot({ path: `${screenshot}-${scheme}-${width}.png`, fullPage: true });

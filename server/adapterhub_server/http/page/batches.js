@@ -43,9 +43,9 @@ export function draw(columns) {
 function together(ended) {
   if (ended.length < 2) return "One answer has ended.";
   const steps = shared(ended.map((column) => column.steps));
-  if (!steps) return `No step had all ${ended.length} answers in it.`;
-  const most = ended.some((column) => hasGaps(column.steps)) ? "Up to " : "";
-  return `${most}${count(steps)} computed all ${ended.length} answers in one batch.`;
+  if (!steps) return `No step had all ${ended.length} that ended in it.`;
+  const most = ended.some((column) => hasGaps(column.steps)) ? "up to " : "";
+  return `In ${most}${count(steps)}, all ${ended.length} that ended were rows of one batch.`;
 }
 
 function row(column, ended, span) {

@@ -32,8 +32,8 @@ export class Column {
       "article",
       { class: "column", "aria-labelledby": title, "aria-busy": "true", "data-model": name },
       make("h2", { id: title }, name, " ", kind),
-      this.output,
       this.note,
+      this.output,
       make("dl", { class: "facts" }, ...facts),
     );
     this.element.style.setProperty("--hue", this.hue);

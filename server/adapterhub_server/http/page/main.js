@@ -15,7 +15,7 @@ async function load() {
     const found = await models();
     base = found.base;
     const { digest, quantization } = base.adapterhub;
-    byId("serving").textContent = `${base.id}, ${quantization}, ${short(digest)}`;
+    byId("serving").textContent = `${base.id}, ${quantization === "none" ? "not quantized" : quantization}, ${short(digest)}`;
     byId("serving").title = digest;
     picker.show(found.adapters);
     tell(byId("refusal"), "");
@@ -67,6 +67,8 @@ async function run() {
   byId("columns").replaceChildren(...columns.map((column) => column.element));
   draw([]);
   setRunning(true);
+  const top = byId("columns").getBoundingClientRect().top;
+  if (top > innerHeight / 2) byId("columns").scrollIntoView(); // below the form, where there is no room beside it
   say(`Running ${columns.length === 1 ? "1 answer" : `${columns.length} answers`} …`);
   await Promise.all(
     columns.map(async (column) => {

@@ -72,7 +72,8 @@ export class Picker {
     byId("none").hidden = boxes.length > 0;
     byId("limit").textContent = number ? `${number} of at most ${MOST}, beside the base.` : `Up to ${MOST}, beside the base.`;
     const late = number + 1 - CONNECTIONS;
-    const most = `Browsers open ${CONNECTIONS} connections to a server: of ${number + 1} answers, ${late} begin when others have ended.`;
+    const begin = late === 1 ? "1 begins when another has ended" : `${late} begin when others have ended`;
+    const most = `Browsers open ${CONNECTIONS} connections to a server: of ${number + 1} answers, ${begin}.`;
     tell(byId("connections"), late > 0 ? most : "");
   }
 }
