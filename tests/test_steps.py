@@ -46,7 +46,7 @@ def test_steps_are_those_that_gave_its_tokens(base: BaseModel, kv_tokens: int, p
     # Every prompt, and what is computed again, fits one step, which samples: none is without a token.
     assert told == {prompt: Steps(steps[0], steps[-1], len(steps)) for prompt, steps in seen.items()}
     assert (preemptions > 0) == put_off
-    gaps = [steps for steps in told.values() if steps and steps.count < steps.last - steps.first + 1]
+    gaps = [steps for steps in told.values() if steps and steps.taken < steps.last - steps.first + 1]
     assert bool(gaps) == put_off
 
 
@@ -74,13 +74,10 @@ def test_every_door_tells_them_and_http_tells_token_ids_where_asked(base: BaseMo
             assert tuple(whole.choices[0].token_ids) == ours.token_ids
             assert whole.adapterhub["steps"] == {"first": first + 6, "last": first + 11, "count": 6}
             turns = [{"role": "user", "content": "hi"}]
-            chat = client.chat.completions.create(messages=turns, **asked, **ids)
+            chat = client.chat.completions.create(messages=turns, **asked, **ids).choices[0].token_ids
             streams = (
                 (client.completions.create(prompt="hi", stream=True, **asked, **ids), ours.token_ids),
-                (
-                    client.chat.completions.create(messages=turns, stream=True, **asked, **ids),
-                    chat.choices[0].token_ids,
-                ),
+                (client.chat.completions.create(messages=turns, stream=True, **asked, **ids), chat),
             )
             for stream, expected in streams:
                 chunks = [chunk.choices[0] for chunk in stream]

@@ -60,7 +60,7 @@ class Steps(NamedTuple):
 
     first: int
     last: int
-    count: int
+    taken: int
     """How many from the first to the last; fewer where it was put off."""
 
 

@@ -43,7 +43,7 @@ class Stopwatch:
             self.steps = Steps(
                 min(self.steps.first, steps.first),
                 max(self.steps.last, steps.last),
-                max(self.steps.count, steps.count),
+                max(self.steps.taken, steps.taken),
             )
 
     def join(self, other: Stopwatch) -> None:
@@ -66,8 +66,8 @@ class Stopwatch:
     def message(self) -> inference_pb2.Timings:
         """The times of a generation that has ended, which gave at least one token."""
         times = {name: _duration(seconds) for name, seconds in self.so_far().items()}
-        first, last, count = self.steps or (0, 0, 0)
-        return inference_pb2.Timings(**times, first_step=first, last_step=last, steps=count)
+        first, last, taken = self.steps or (0, 0, 0)
+        return inference_pb2.Timings(**times, first_step=first, last_step=last, steps=taken)
 
 
 def _duration(seconds: float) -> Duration:

@@ -70,7 +70,7 @@ def test_answers_come_side_by_side_and_are_those_of_the_api(
             assert column["note"] == ""
             assert told["tokens"] == str(answer.usage.completion_tokens)
             assert told["reason"] == answer.choices[0].finish_reason
-            assert told["digest"] == (answer.adapterhub["digest"][7:19] or "–")
+            assert told["digest"] == (answer.adapterhub["digest"][7:19] or "\u2013")
             assert float(told["rate"]) > 0
     assert len({column["text"] for column in columns}) == 3
     assert found["after"]["status"] == "3 of 3 ended."
