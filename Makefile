@@ -37,7 +37,7 @@ soak: install
 		tests/soak_processes.py tests/test_structure_schemas.py --soak --capture=no --timeout=1500
 
 # The service as clients see it that nobody here wrote, in Python, node and Go; the wheel, outside the checkout; and a
-# run's report in a browser, which npm brings with the libraries it needs.
+# run's report and the playground in a browser, which npm brings with the libraries it needs.
 clients: install $(FOREIGN) $(TRITON)
 	$(BIN)/python -m pytest tests/clients/from_*.py
 
