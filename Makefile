@@ -29,14 +29,15 @@ check: install
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# The random histories at full length, with their seeds, the curve of a growing working set, and 500 JSON Schemas.
+# The random histories at full length, with their seeds, the curve of a growing working set, 500 JSON Schemas, and runs
+# of training that take minutes.
 soak: install
 	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py \
-		tests/test_store_crash.py tests/test_import_fuzz.py tests/soak_load.py tests/test_structure_schemas.py --soak \
-		--capture=no --timeout=1500
+		tests/test_store_crash.py tests/test_import_fuzz.py tests/soak_load.py tests/soak_replay.py \
+		tests/soak_processes.py tests/test_structure_schemas.py --soak --capture=no --timeout=1500
 
 # The service as clients see it that nobody here wrote, in Python, node and Go; the wheel, outside the checkout; and a
-# run's report in a browser, which npm brings with the libraries it needs.
+# run's report and the playground in a browser, which npm brings with the libraries it needs.
 clients: install $(FOREIGN) $(TRITON)
 	$(BIN)/python -m pytest tests/clients/from_*.py
 

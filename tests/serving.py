@@ -78,6 +78,7 @@ class Serving:
     pace: Pace
     loop: EventLoop
     metrics: Metrics
+    behind: Behind
     web: HttpService | None = None
 
     @property
@@ -150,7 +151,7 @@ def serving(
                 loop.run(web.start(behind))
             with Client(service.address, tls=tls) as client:
                 client.wait_ready(timeout=30)
-                yield Serving(service.address, client, engine, store, folder, pace, loop, service.metrics, web)
+                yield Serving(service.address, client, engine, store, folder, pace, loop, service.metrics, behind, web)
         finally:
             if web:
                 loop.run(web.stop(grace=0))

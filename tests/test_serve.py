@@ -67,11 +67,14 @@ def test_serve_tells_the_limits_it_was_given_and_where_its_other_doors_are_and_l
             "on the host 1.0 MB\n"
         )
         http = process.stdout.readline().removeprefix("http: ").strip()
+        page = process.stdout.readline().removeprefix("playground: ").strip()
         url = process.stdout.readline().removeprefix("metrics: ").strip()
         with Client(address) as client:
             client.info()
         with urlopen(f"{http}/models") as answer:
             assert [model["id"] for model in json.load(answer)["data"]] == [tiny_base.name]
+        with urlopen(page) as answer:
+            assert b"<title>adapterhub playground</title>" in answer.read()
         with urlopen(url) as answer:
             text = answer.read().decode()
         process.terminate()

@@ -67,18 +67,25 @@ class RouteChoice(NamedTuple):
 
 
 class Timings(NamedTuple):
-    """Where the time of a generation went on the server, in seconds."""
+    """Where the time of a generation went on the server, in seconds, and in which of the engine's steps."""
 
     before_engine: float
     """Resolving, loading and tokenizing."""
     first_token: float
     """From there to the first token."""
     total: float
+    first_step: int = 0
+    """The first of the engine's steps, each of which is one batch, that computed a part of it."""
+    last_step: int = 0
+    steps: int = 0
+    """How many of them from the first to the last did."""
 
     @classmethod
     def of(cls, message: inference_pb2.Timings) -> Self:
-        spans = (message.before_engine, message.first_token, message.total)
-        return cls(*(span.ToNanoseconds() / 1e9 for span in spans))
+        before, first, total = (
+            span.ToNanoseconds() / 1e9 for span in (message.before_engine, message.first_token, message.total)
+        )
+        return cls(before, first, total, message.first_step, message.last_step, message.steps)
 
 
 class ToolCall(NamedTuple):

@@ -3,7 +3,7 @@
 from adapterhub.engine.blend import BLEND, Blend, Servable
 from adapterhub.engine.engine import Engine
 from adapterhub.engine.limits import Limits
-from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, TokenLogprobs
+from adapterhub.engine.request import Completion, Event, FinishReason, Request, Sampling, Steps, TokenLogprobs
 from adapterhub.engine.stats import AdapterStatus, EngineStats, Tier
 from adapterhub.structure import Structure
 
@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "Sampling",
     "Servable",
+    "Steps",
     "Structure",
     "Tier",
     "TokenLogprobs",

@@ -15,7 +15,7 @@ from adapterhub.engine.block_pool import BlockPool
 from adapterhub.engine.block_table import BLOCK_TOKENS
 from adapterhub.engine.logprobs import logprobs, prompt_logprobs
 from adapterhub.engine.masks import allowed_tokens
-from adapterhub.engine.request import Event, FinishReason, TokenLogprobs
+from adapterhub.engine.request import Event, FinishReason, Steps, TokenLogprobs
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.runner import Runner
@@ -196,7 +196,9 @@ class Loop:
             return
         if sequence.stop:
             text = f"{text}{sequence.stop.flush()}"
-        self._finish(sequence, Event((token,), reason, text=text, logprobs=likelihood, prompt_logprobs=prompt))
+        steps = Steps(sequence.first_step, self._stats.steps, sequence.num_steps)
+        last = Event((token,), reason, text=text, logprobs=likelihood, prompt_logprobs=prompt, steps=steps)
+        self._finish(sequence, last)
 
     def _reason_to_end(self, sequence: Sequence, token: int) -> FinishReason | None:
         sampling = sequence.request.sampling
@@ -235,6 +237,9 @@ class Loop:
             mixed_method_steps=old.mixed_method_steps + (routing.num_methods > 1),
             prompt_tokens=old.prompt_tokens + prefilled,
         )
+        for chunk in chunks:
+            chunk.sequence.first_step = chunk.sequence.first_step or self._stats.steps
+            chunk.sequence.num_steps += 1
 
 
 def _token_indices(sequences: list[Sequence]) -> list[int]:

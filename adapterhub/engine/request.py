@@ -95,6 +95,15 @@ class TokenLogprobs(NamedTuple):
     """The likeliest tokens with theirs, the likeliest first."""
 
 
+class Steps(NamedTuple):
+    """Which of the engine's steps, counted from 1, computed one generation."""
+
+    first: int
+    last: int
+    taken: int
+    """How many from the first to the last; fewer where it was put off."""
+
+
 class Event(NamedTuple):
     """Progress of one request: new tokens, and in its last event why it ended."""
 
@@ -107,6 +116,8 @@ class Event(NamedTuple):
     """One for each new token, where the request asks for them."""
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """In the first event with a token: one for each token of the prompt but the first, where the request asks."""
+    steps: Steps | None = None
+    """In the last event of a generation that has ended."""
 
 
 class Completion(NamedTuple):

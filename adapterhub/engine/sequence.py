@@ -61,6 +61,10 @@ class Sequence:
     """Of a request whose tokens are guessed."""
     guesses: tuple[int, ...] = ()
     """What may come next; filled by the scheduler for one step."""
+    first_step: int = 0
+    """The number of the first step it was computed in; filled by the loop."""
+    num_steps: int = 0
+    """How many steps it was computed in, likewise."""
 
     @cached_property
     def keys(self) -> PrefixKeys:

@@ -1,4 +1,8 @@
-"""vLLM's build for CPUs, its engine in the driver's process, in float32."""
+"""vLLM's build for CPUs, its engine in the driver's process, in float32.
+
+Beside rows with an adapter, rows without one get that of the last slot, silently (0.32: -1 is an index from the end).
+So there is a slot more than there are adapters, which stays empty.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ class VllmEngine:
         options = {"max_model_len": 1024, "max_num_seqs": 64} | job.options
         if job.adapters:
             ranks = [json.loads((folder / "adapter_config.json").read_text())["r"] for folder in job.adapters]
-            options |= {"enable_lora": True, "max_loras": len(ranks), "max_lora_rank": max(ranks)}
+            options |= {"enable_lora": True, "max_loras": len(ranks) + 1, "max_lora_rank": max(ranks)}
         self._llm = LLM(
             str(job.model), dtype="float32", skip_tokenizer_init=True, enable_prefix_caching=False, seed=0, **options
         )

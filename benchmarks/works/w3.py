@@ -83,7 +83,7 @@ class W3:
 
     def table(self, found: dict[str, Any]) -> list[str]:
         def middle(case: str, name: str) -> float:
-            return median(row[name] for row in found["rows"] if row["case"] == case)
+            return float(median(row[name] for row in found["rows"] if row["case"] == case))
 
         lines = [
             "| milliseconds | first token 50 % | 95 % | 99 % | between tokens 50 % | 99 % | evictions or loads |",

@@ -106,6 +106,7 @@ class Answers:
                     if piece.finish_reason:
                         left -= 1
                         call.outcome = piece.finish_reason
+                        call.watch.ran(piece.steps)
                         answer.finish_reason = FINISH_REASONS[piece.finish_reason]
                     if not left:
                         answer.usage.prompt_tokens = call.prompt_tokens

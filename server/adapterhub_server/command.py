@@ -82,5 +82,7 @@ def _announce(addresses: Addresses, engine: Engine) -> None:
     )
     if addresses.http:
         click.echo(f"http: {addresses.http}")
+    if addresses.playground:
+        click.echo(f"playground: {addresses.playground}")
     if addresses.metrics:
         click.echo(f"metrics: {addresses.metrics}")

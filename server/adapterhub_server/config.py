@@ -26,6 +26,8 @@ class ServeConfig(Config):
     """The port of the API that OpenAI's clients speak, over HTTP; 0 takes a free one. [default: no such port]"""
     http_host: str = "127.0.0.1"
     """Where to listen for it; TLS and keys are those of the gRPC port."""
+    no_playground: bool = False
+    """Serve no page at the HTTP port's root, where adapters are tried side by side in a browser."""
     tls_cert: Path | None = None
     """The server's certificate with its chain, PEM; read again when it changes. Needs --tls-key."""
     tls_key: Path | None = None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Literal, NamedTuple
 
-from adapterhub.engine import Engine, Event, FinishReason, Request, TokenLogprobs
+from adapterhub.engine import Engine, Event, FinishReason, Request, Steps, TokenLogprobs
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.errors import EngineStoppedError
 from adapterhub.tool_calls import CallReader, ToolCall
@@ -25,6 +25,8 @@ class Piece(NamedTuple):
     """In the first piece, where asked for."""
     tool_calls: tuple[ToolCall, ...] = ()
     """All of them, in the last piece."""
+    steps: Steps | None = None
+    """In the last."""
 
 
 class Generation:
@@ -88,7 +90,7 @@ class Generation:
             return Piece(text, token_ids, logprobs, None, prompt)
         calls = tuple(self._reader.calls) if self._reader else ()
         reason = "tool_calls" if calls and self._last.finish_reason == "stop" else self._last.finish_reason
-        return Piece(text, token_ids, logprobs, reason, prompt, calls)
+        return Piece(text, token_ids, logprobs, reason, prompt, calls, self._last.steps)
 
     def _text(self, events: list[Event], token_ids: tuple[int, ...]) -> str:
         """What is new of the text beside calls of tools."""

@@ -48,6 +48,7 @@ class Addresses(NamedTuple):
     grpc: str
     http: str
     metrics: str
+    playground: str = ""
 
 
 async def serve(config: ServeConfig, announce: Callable[[Addresses, Engine], None]) -> None:
@@ -83,7 +84,7 @@ async def serve(config: ServeConfig, announce: Callable[[Addresses, Engine], Non
         if web is not None:
             await web.start(behind)
         stop = _stop_signal()
-        announce(Addresses(service.address, web.url if web else "", metrics), engine)
+        announce(Addresses(service.address, web.url if web else "", metrics, web.page if web else ""), engine)
         stopped, died = (asyncio.create_task(event.wait()) for event in (stop, service.engine_died))
         await asyncio.wait((stopped, died), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*(door.stop(config.grace) for door in (service, web) if door is not None))
@@ -107,7 +108,8 @@ def _web(config: ServeConfig) -> HttpService | None:
         from adapterhub_server.http.http_service import HttpService
     except ModuleNotFoundError as error:
         raise ConfigError(f"http_port: needs {error.name}: pip install 'adapterhub[http]'", field="http_port") from None
-    return HttpService(config.http_host, config.http_port, _certificates(config))
+    playground = not config.no_playground
+    return HttpService(config.http_host, config.http_port, _certificates(config), playground=playground)
 
 
 def _certificates(config: ServeConfig) -> CertificateFiles | None:

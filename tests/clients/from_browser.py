@@ -10,25 +10,15 @@ from typing import Any
 
 import pytest
 from reports import ATTACK, full_report
-from running import HERE, run_node
+from running import HERE, browser_environment, run_node
 
 from adapterhub.report import write_report
 from adapterhub.testing import save_tiny_llama
 
-FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir>{0}/fonts</dir><cachedir>{0}/font-cache</cachedir></fontconfig>"""
-
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What makes the package unpack its browser, with the libraries and the font it brings, to a folder of ours."""
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "fonts.conf").write_text(FONTS.format(folder))
-    return {
-        "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs20.x",  # the package's one system with libraries of its own
-        "FONTCONFIG_FILE": str(folder / "fonts.conf"),
-        "TMPDIR": str(folder),
-    }
+    return browser_environment(tmp_path_factory.mktemp("browser"))
 
 
 def looked_at(page: Path, unpacked: dict[str, str]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from adapterhub_server.keys import Keys
+from certificates import make_certificates
 from running import GREEDY, HERE, PROTOS, Running, run_node, running
-from test_access import make_certificates
 
 from adapterhub.client import Client
 

@@ -24,6 +24,9 @@ NODE = Path(sys.executable).parent / "node"
 MODULES = HERE / "node_modules"
 """`npm ci` puts them there, as package-lock.json says."""
 
+FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>{0}/fonts</dir><cachedir>{0}/font-cache</cachedir></fontconfig>"""
+
 GREEDY: dict[str, Any] = {"max_new_tokens": 12, "ignore_eos": True}
 
 
@@ -56,3 +59,13 @@ def run_node(
     ended = subprocess.run([NODE, script, *words], capture_output=True, text=True, encoding="utf-8", env=own)
     assert not check or ended.returncode == 0, ended.stderr
     return ended
+
+
+def browser_environment(folder: Path) -> dict[str, str]:
+    """What makes the package unpack its browser, with the libraries and the font it brings, to a folder of ours."""
+    (folder / "fonts.conf").write_text(FONTS.format(folder))
+    return {
+        "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs20.x",  # the package's one system with libraries of its own
+        "FONTCONFIG_FILE": str(folder / "fonts.conf"),
+        "TMPDIR": str(folder),
+    }

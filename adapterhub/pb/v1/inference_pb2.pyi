@@ -252,14 +252,20 @@ class RouteChoice(_message.Message):
     def __init__(self, by: _Optional[str] = ..., name: _Optional[str] = ..., adapter: _Optional[str] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("before_engine", "first_token", "total")
+    __slots__ = ("before_engine", "first_token", "total", "first_step", "last_step", "steps")
     BEFORE_ENGINE_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     before_engine: _duration_pb2.Duration
     first_token: _duration_pb2.Duration
     total: _duration_pb2.Duration
-    def __init__(self, before_engine: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    first_step: int
+    last_step: int
+    steps: int
+    def __init__(self, before_engine: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_step: _Optional[int] = ..., last_step: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("text", "token_ids", "adapter", "adapter_digest", "finish_reason", "usage", "logprobs", "route", "timings", "choices", "prompt_logprobs", "tool_calls")

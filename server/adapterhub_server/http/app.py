@@ -13,12 +13,13 @@ from adapterhub_server.http.endpoint import Endpoint, Method
 from adapterhub_server.http.failure import error_body
 from adapterhub_server.http.line import Lines
 from adapterhub_server.http.methods import Methods
+from adapterhub_server.http.playground import playground_routes
 
 SERVICE = "/openai.v1.OpenAI"
 
 
-def http_app(behind: Behind, lines: Lines) -> Starlette:
-    """Every route; what is none of them gets OpenAI's error object too."""
+def http_app(behind: Behind, lines: Lines, *, playground: bool = True) -> Starlette:
+    """Every route, with `playground` those of its page; what is none of them gets OpenAI's error object too."""
     methods = Methods(behind)
 
     def endpoint(name: str, method: Method) -> Endpoint:
@@ -36,6 +37,8 @@ def http_app(behind: Behind, lines: Lines) -> Starlette:
         Route("/v1/completions", endpoint("Completions", methods.completions), methods=["POST"]),
         Route("/v1/chat/completions", endpoint("ChatCompletions", methods.chat_completions), methods=["POST"]),
     ]
+    if playground:
+        routes += playground_routes()
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_such})
 
 

@@ -7,21 +7,24 @@ from contextlib import aclosing
 from typing import Any
 
 from adapterhub.pb.v1 import inference_pb2
-from adapterhub_server.http.heading import FINISH_REASONS, Choice, Heading, choices, own_facts, usage
+from adapterhub_server.http.heading import FINISH_REASONS, Choice, Heading, choices, ids_of, own_facts, usage
 from adapterhub_server.http.token_texts import TokenTexts
 
 WHOLE = "chat.completion"
 PIECE = "chat.completion.chunk"
 
 
-def whole(heading: Heading, answer: inference_pb2.GenerateResponse, texts: TokenTexts) -> dict[str, Any]:
-    """A whole answer."""
+def whole(
+    heading: Heading, answer: inference_pb2.GenerateResponse, texts: TokenTexts, *, token_ids: bool = False
+) -> dict[str, Any]:
+    """A whole answer, with `token_ids` those of its tokens too."""
     told = [
         {
             "index": index,
             "message": _message(choice),
             "logprobs": texts.of_chat(choice.token_ids, choice.logprobs),
             "finish_reason": FINISH_REASONS[choice.finish_reason],
+            **ids_of(choice, token_ids),
         }
         for index, choice in enumerate(choices(answer))
     ]
@@ -35,6 +38,7 @@ async def events(
     texts: TokenTexts,
     *,
     include_usage: bool,
+    token_ids: bool = False,
 ) -> AsyncGenerator[dict[str, Any]]:
     """An answer as it comes."""
     first: inference_pb2.GenerateStreamResponse | None = None
@@ -49,6 +53,7 @@ async def events(
                 "delta": delta,
                 "logprobs": texts.of_chat(piece.token_ids, piece.logprobs),
                 "finish_reason": FINISH_REASONS.get(piece.finish_reason),
+                **ids_of(piece, token_ids),
             }
             event = heading.over(PIECE, [choice])
             if piece.HasField("timings"):

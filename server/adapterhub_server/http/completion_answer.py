@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from adapterhub.pb.v1 import inference_pb2
-from adapterhub_server.http.heading import FINISH_REASONS, Heading, choices, own_facts, usage
+from adapterhub_server.http.heading import FINISH_REASONS, Heading, choices, ids_of, own_facts, usage
 from adapterhub_server.http.token_texts import TokenTexts
 
 KIND = "text_completion"
@@ -27,6 +27,8 @@ def whole(
     answers: Sequence[inference_pb2.GenerateResponse],
     texts: TokenTexts,
     echoes: Sequence[Echo] | None = None,
+    *,
+    token_ids: bool = False,
 ) -> dict[str, Any]:
     """The whole answers to all prompts, one prompt's after another's; what only we tell is the first one's."""
     told: list[dict[str, Any]] = []
@@ -40,6 +42,7 @@ def whole(
                     "text": echo.text + choice.text,
                     "logprobs": logprobs,
                     "finish_reason": FINISH_REASONS[choice.finish_reason],
+                    **ids_of(choice, token_ids),
                 }
             )
     took = usage(
@@ -55,6 +58,7 @@ async def events(
     *,
     n: int,
     include_usage: bool,
+    token_ids: bool = False,
 ) -> AsyncGenerator[dict[str, Any]]:
     """The answers as they come; each prompt has `n`. The last event of each prompt tells what only we do."""
     first: dict[int, inference_pb2.GenerateStreamResponse] = {}
@@ -72,6 +76,7 @@ async def events(
                 "text": piece.text,
                 "logprobs": logprobs,
                 "finish_reason": FINISH_REASONS.get(piece.finish_reason),
+                **ids_of(piece, token_ids),
             }
             event = heading.over(KIND, [choice])
             if piece.HasField("usage"):

@@ -67,6 +67,8 @@ class GenerationOptions(Config):
     stop_token_ids: tuple[Count, ...] = ()
     ignore_eos: bool = False
     prompt_logprobs: Count | None = None
+    return_token_ids: bool = False
+    """Tell the ids of the generated tokens beside the text."""
     lookup_tokens: Count = 0
     route_key: str = ""
     prompt_format: Literal["trained", "raw", "chat"] | None = None

@@ -18,6 +18,7 @@ FINISH_REASONS = {
 
 Answer = inference_pb2.GenerateResponse | inference_pb2.GenerateStreamResponse
 Choice = inference_pb2.GenerateResponse | inference_pb2.Choice
+Told = Choice | inference_pb2.GenerateStreamResponse
 
 
 def choices(answer: inference_pb2.GenerateResponse) -> list[Choice]:
@@ -43,6 +44,11 @@ class Heading(NamedTuple):
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices}
 
 
+def ids_of(told: Told, asked: bool) -> dict[str, list[int]]:
+    """Its token ids, where they are asked for."""
+    return {"token_ids": list(told.token_ids)} if asked else {}
+
+
 def usage(prompt_tokens: int, generated_tokens: int) -> dict[str, int]:
     """OpenAI's usage object."""
     return {
@@ -53,8 +59,8 @@ def usage(prompt_tokens: int, generated_tokens: int) -> dict[str, int]:
 
 
 def own_facts(first: Answer, last: Answer, texts: TokenTexts) -> dict[str, Any]:
-    """What only we tell: who answered, by which rule, where the time went, in seconds, and how likely the prompt was,
-    where that was asked.
+    """What only we tell: who answered, by which rule, where the time went, in seconds, which of the engine's steps
+    computed it, and how likely the prompt was, where that was asked.
     """
     timings = last.timings
     prompt = {"prompt_logprobs": texts.of_prompt(first.prompt_logprobs)} if first.prompt_logprobs else {}
@@ -68,6 +74,7 @@ def own_facts(first: Answer, last: Answer, texts: TokenTexts) -> dict[str, Any]:
             "first_token": _seconds(timings.first_token),
             "total": _seconds(timings.total),
         },
+        "steps": {"first": timings.first_step, "last": timings.last_step, "count": timings.steps},
     }
 
 

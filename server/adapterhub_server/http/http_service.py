@@ -31,13 +31,18 @@ class HttpService:
     Raises UnavailableError when the port cannot be bound, and ConfigError for certificates that cannot be read.
     """
 
-    def __init__(self, host: str, port: int, certificates: CertificateFiles | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, certificates: CertificateFiles | None = None, *, playground: bool = True
+    ) -> None:
         self._tls = tls_context(certificates) if certificates else None
         self._socket = _bind(host, port)
         name = f"[{host}]" if ":" in host else host
         scheme = "https" if certificates else "http"
-        self.url = f"{scheme}://{name}:{self._socket.getsockname()[1]}/v1"
+        root = f"{scheme}://{name}:{self._socket.getsockname()[1]}/"
+        self.url = f"{root}v1"
         """What OpenAI's clients take as their base URL."""
+        self.page = root if playground else ""
+        """Of the playground, where there is one."""
         self._lines = Lines()
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -45,7 +50,7 @@ class HttpService:
     async def start(self, behind: Behind) -> None:
         """Answer."""
         config = uvicorn.Config(
-            http_app(behind, self._lines),
+            http_app(behind, self._lines, playground=bool(self.page)),
             http=Protocol,
             lifespan="off",
             log_config=None,

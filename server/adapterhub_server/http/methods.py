@@ -45,8 +45,11 @@ class Methods:
         if options.stream:
             pieces = self._answers.pieces(message, asked.metadata)
             include_usage = options.stream_options.include_usage
-            return chat_answer.events(heading, pieces, self._texts, include_usage=include_usage)
-        return chat_answer.whole(heading, await self._answers.whole(message, asked.metadata), self._texts)
+            return chat_answer.events(
+                heading, pieces, self._texts, include_usage=include_usage, token_ids=options.return_token_ids
+            )
+        answer = await self._answers.whole(message, asked.metadata)
+        return chat_answer.whole(heading, answer, self._texts, token_ids=options.return_token_ids)
 
     async def completions(self, asked: Asked) -> JSON | AsyncGenerator[JSON]:
         messages, options, echo = read_completion(read_object(asked.body), self._base)
@@ -56,11 +59,16 @@ class Methods:
         if options.stream:
             pieces = self._side_by_side.pieces(messages, asked.metadata)
             return completion_answer.events(
-                heading, pieces, self._texts, n=options.n, include_usage=options.stream_options.include_usage
+                heading,
+                pieces,
+                self._texts,
+                n=options.n,
+                include_usage=options.stream_options.include_usage,
+                token_ids=options.return_token_ids,
             )
         answers = await self._side_by_side.wholes(messages, asked.metadata)
         echoes = [await self._echo(message) for message in messages] if echo else None
-        return completion_answer.whole(heading, answers, self._texts, echoes)
+        return completion_answer.whole(heading, answers, self._texts, echoes, token_ids=options.return_token_ids)
 
     async def _echo(self, message: inference_pb2.GenerateRequest) -> Echo:
         """The prompt of a request that was answered."""
