@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class TeamA(PromptRouter):
 
     name = "team-a"
 
-    def fit(self, candidates: list[Candidate]) -> PickPrompt:
+    def fit(self, candidates: Sequence[Candidate]) -> PickPrompt:
         return lambda prompt: Pick("team/a", 1.0)
 
 
@@ -205,7 +205,7 @@ def test_tools_arrive_and_calls_come_back(tmp_path: Path) -> None:
                     for choice in ours.choices]  # fmt: skip
         got: list[Any] = []
         for choice in theirs.choices:
-            (call,) = choice.message.tool_calls or ()
+            (call,) = choice.message.tool_calls or []
             assert call.type == "function"
             got.append((choice.finish_reason, call.function.name, call.function.arguments))
         assert got == expected
