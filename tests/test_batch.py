@@ -19,7 +19,7 @@ from conftest import save_random_adapter
 
 from adapterhub.base import BaseModel
 from adapterhub.cli.main import cli
-from adapterhub.engine import Engine, Request, Sampling
+from adapterhub.engine import Blend, Engine, Request, Sampling
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import Store
 
@@ -157,6 +157,27 @@ def test_options_and_structures_hold_in_both_formats(base: BaseModel, tiny_base:
     assert json.loads(held["response"]["body"]["choices"][0]["message"]["content"]) == {"a": 1}
     write([{"prompt": "hi", "structure": {"regex": "a", "grammar": "b"}}])
     assert "line 1: structure: regex and grammar given" in batch(tiny_base, "--overwrite").stderr
+
+
+def test_lines_may_name_blends(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
+    adapter = Store.default().publish(save_random_adapter(tmp_path / "d", "lora", base.shape, seed=9), "team/d")
+    shares = {"team/a": 0.5, "team/d": -2.0}
+    body = {"model": "base", "prompt": "hi", "temperature": 0, "prompt_format": "chat"}
+    blend = [{"adapter": name, "weight": weight} for name, weight in shares.items()]
+    asked = {"method": "POST", "url": "/v1/completions", "body": body | {"blend": blend}}
+    own = {"prompt": "hi", "max_new_tokens": 16, "format": "chat"}
+    write([own | {"blend": shares}, {"custom_id": "a"} | asked, own | {"adapter": "team/a"}])
+    assert batch(tiny_base).exit_code == 0
+    first, second, third = results()
+    digests = [(Store.default().resolve("team/a"), 0.5), (Store.default().resolve(adapter), -2.0)]
+    assert (first["adapter"], first["adapter_digest"]) == ("0.5*team/a-2*team/d", Blend.of(digests).digest)
+    answer = second["response"]["body"]
+    assert (answer["choices"][0]["text"], answer["adapter_digest"]) == (first["text"], first["adapter_digest"])
+    assert third["text"] != first["text"]
+    write([own | {"blend": {"team/a": 1, "base": 1}}])
+    assert "line 1: blend: 'base' is the base" in batch(tiny_base, "--overwrite").stderr
+    write([own | {"blend": shares, "adapter": "team/a"}])
+    assert "line 1: adapter: not accepted beside blend" in batch(tiny_base, "--overwrite").stderr
 
 
 def test_a_batch_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tiny_base: Path) -> None:

@@ -9,7 +9,7 @@ from adapterhub.adapter import Adapter
 from adapterhub.asking.question import Question
 from adapterhub.base import BaseModel
 from adapterhub.base.quantize import Quantization
-from adapterhub.engine import Engine, Request, Sampling
+from adapterhub.engine import Blend, Engine, Request, Sampling, Servable
 from adapterhub.errors import AdapterHubError, BaseMismatchError, ConfigError, InvalidInputError
 from adapterhub.prompt_format import PromptFormat
 from adapterhub.store import AdapterRef, Store
@@ -88,7 +88,7 @@ class OwnEngine:
 
         Raises InvalidInputError naming the field, also for what the context has no room for.
         """
-        adapter, virtual = self._adapters[question.adapter] if question.adapter else (None, 0)
+        adapter, virtual = self._served(question)
         sampling = Sampling.load(question.sampling, where="sampling")
         request = Request(
             self._encode(question, adapter), adapter.digest if adapter else "", sampling, structure=question.structure
@@ -96,7 +96,17 @@ class OwnEngine:
         self._check_length(request, virtual)
         return request
 
-    def _encode(self, question: Question, adapter: Adapter | None) -> tuple[int, ...]:
+    def _served(self, question: Question) -> tuple[Servable | None, int]:
+        """What answers, known to the engine, and its virtual tokens. Raises InvalidInputError for no such blend."""
+        if not question.blend:
+            return self._adapters[question.adapter] if question.adapter else (None, 0)
+        if question.adapter:
+            raise InvalidInputError("adapter: not accepted beside blend", field="adapter")
+        blend = Blend.of([(self._adapters[ref][0], weight) for ref, weight in question.blend])
+        self.engine.register_adapter(blend)
+        return blend, 0
+
+    def _encode(self, question: Question, adapter: Servable | None) -> tuple[int, ...]:
         prompt, tokenizer = question.prompt, self.base.tokenizer
         if isinstance(prompt, str):
             return tuple(self._format(question, adapter).encode_prompt(tokenizer, prompt))
@@ -105,13 +115,13 @@ class OwnEngine:
             return tuple(self._format(question, adapter).encode_turns(tokenizer, turns))
         return tuple(each for each in prompt if isinstance(each, int))
 
-    def _format(self, question: Question, adapter: Adapter | None) -> PromptFormat:
+    def _format(self, question: Question, adapter: Servable | None) -> PromptFormat:
         if question.kind is not None or question.system_prompt is not None:
             return PromptFormat.of(self.base.tokenizer, question.kind or "chat", question.system_prompt)
         recorded = self._recorded(adapter) if adapter else None
         return recorded or PromptFormat.of(self.base.tokenizer, "chat" if self.base.tokenizer.chat_template else "raw")
 
-    def _recorded(self, adapter: Adapter) -> PromptFormat | None:
+    def _recorded(self, adapter: Servable) -> PromptFormat | None:
         if (recorded := adapter.prompt_format) is not None:
             try:
                 recorded.check(self.base.tokenizer)

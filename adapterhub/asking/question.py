@@ -28,3 +28,15 @@ class Question:
     """The system turn of that format."""
     structure: Structure | None = None
     """What the text must be."""
+    blend: tuple[tuple[str, float], ...] = ()
+    """References and weights, in place of an adapter."""
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """Every reference in it."""
+        return (*([self.adapter] if self.adapter else []), *(ref for ref, _ in self.blend))
+
+    @property
+    def answerer(self) -> str:
+        """How results name who answered; empty for the bare base."""
+        return "".join(f"{weight:+g}*{ref}" for ref, weight in self.blend).removeprefix("+") or self.adapter

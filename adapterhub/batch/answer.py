@@ -22,3 +22,5 @@ class Answer(NamedTuple):
     prompt_tokens: int
     logprobs: tuple[TokenLogprobs, ...] = ()
     """One for each token, where asked for."""
+    digest: str = ""
+    """Of the adapter or the blend that answered; empty for the bare base."""

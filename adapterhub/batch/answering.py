@@ -14,15 +14,13 @@ from adapterhub.batch.bad_entry import BadEntry
 from adapterhub.batch.entry import Entry
 from adapterhub.batch.output import Output
 from adapterhub.batch.usable import Usable, ends_all
-from adapterhub.errors import AdapterHubError
+from adapterhub.errors import AdapterHubError, InvalidInputError
 
 
 class Asked(NamedTuple):
     """A request whose result is not written yet: its answer is promised, or there is none."""
 
     entry: Entry
-    adapter: str
-    """Pinned."""
     promise: Promise | None
     error: AdapterHubError | None = None
 
@@ -61,16 +59,20 @@ class Answering:
     def _ask(self, entry: Entry) -> Asked:
         if isinstance(entry, BadEntry):
             return self._without_answer(entry, entry.error)
-        if (error := self._usable.failed.get(entry.question.adapter)) is not None:
+        for ref in entry.question.refs:
+            if (error := self._usable.failed.get(ref)) is not None:
+                return self._without_answer(entry, error)
+        try:
+            question = self._usable.pin(entry.question)
+        except InvalidInputError as error:
             return self._without_answer(entry, error)
-        question = self._usable.pin(entry.question)
         promise = self._asker.ask(question)
         promise.ended.add_done_callback(lambda _: self._tell())
-        return Asked(entry, question.adapter, promise)
+        return Asked(entry, promise)
 
     def _without_answer(self, entry: Entry, error: AdapterHubError) -> Asked:
         self._tell()
-        return Asked(entry, "", None, error)
+        return Asked(entry, None, error)
 
     def _tell(self) -> None:
         with self._telling:
@@ -103,7 +105,7 @@ class Answering:
                 raise
             return self._failure(asked.entry, error)
         self._count(answer)
-        return asked.entry.answered(answer, asked.adapter, self._asker.token_text)
+        return asked.entry.answered(answer, self._asker.token_text)
 
     def _failure(self, entry: Entry, error: AdapterHubError) -> dict[str, Any]:
         self.failed += 1

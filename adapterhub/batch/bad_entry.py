@@ -26,7 +26,7 @@ class BadEntry:
     def question(self) -> Question:
         raise AssertionError("there is none")
 
-    def answered(self, answer: Answer, adapter: str, token_text: TokenText) -> dict[str, Any]:
+    def answered(self, answer: Answer, token_text: TokenText) -> dict[str, Any]:
         raise AssertionError("it was not asked")
 
     def failed(self, error: AdapterHubError) -> dict[str, Any]:

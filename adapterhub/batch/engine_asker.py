@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from adapterhub.asking import OwnEngine, Question
 from adapterhub.batch.answer import Answer, TokenLogprobs
 from adapterhub.batch.asker import AHEAD, Promise
-from adapterhub.engine import Event
+from adapterhub.engine import Event, Request
 from adapterhub.engine.detokenizer import Detokenizer
 from adapterhub.engine.waiters import Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError
@@ -70,17 +70,20 @@ class EngineAsker:
         except AdapterHubError as error:
             ended.set_exception(error)
             return Promise(ended, _raising(error))
-        return Promise(ended, lambda: _answer(ended, collector, len(request.prompt_ids)))
+        return Promise(ended, lambda: _answer(ended, collector, request))
 
     def token_text(self, token_id: int) -> str:
         return str(self._tokenizer.decode([token_id]))
 
 
-def _answer(ended: Future[None], collector: Collector, prompt_tokens: int) -> Answer:
+def _answer(ended: Future[None], collector: Collector, request: Request) -> Answer:
     ended.result()
     completion = collector.result()
     logprobs = tuple(TokenLogprobs(each.chosen, each.top) for each in completion.logprobs)
-    return Answer(completion.text, completion.token_ids, completion.finish_reason, prompt_tokens, logprobs)
+    prompt_tokens = len(request.prompt_ids)
+    return Answer(
+        completion.text, completion.token_ids, completion.finish_reason, prompt_tokens, logprobs, request.adapter
+    )
 
 
 def _raising(error: AdapterHubError) -> Callable[[], Answer]:

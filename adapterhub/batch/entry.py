@@ -28,8 +28,8 @@ class Entry(Protocol):
     def question(self) -> Question:
         """With the adapter as the line names it."""
 
-    def answered(self, answer: Answer, adapter: str, token_text: TokenText) -> dict[str, Any]:
-        """The result; `adapter` is the pinned reference that answered, empty for the bare base."""
+    def answered(self, answer: Answer, token_text: TokenText) -> dict[str, Any]:
+        """The result."""
 
     def failed(self, error: AdapterHubError) -> dict[str, Any]:
         """The result where there is no answer."""

@@ -56,8 +56,9 @@ class Input:
                     )
             if isinstance(entry, BadEntry):
                 bad += 1
-            elif entry.question.adapter:
-                refs.setdefault(entry.question.adapter, number)
+            else:
+                for ref in entry.question.refs:
+                    refs.setdefault(ref, number)
         return Checked(digest.hexdigest(), lines, refs, bad)
 
     def entries(self, first: int = 0, created: int = 0) -> Iterator[Entry]:

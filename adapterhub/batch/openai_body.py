@@ -23,7 +23,7 @@ SHORT = 16
 """Tokens of a completion that says nothing of them, as OpenAI's; a chat's are the engine's default."""
 
 RENAMED = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens"}
-PROMPTS = ("model", "messages", "prompt", "prompt_format", "logprobs", "top_logprobs")
+PROMPTS = ("model", "messages", "prompt", "prompt_format", "blend", "logprobs", "top_logprobs")
 STRUCTURES = tuple(StructureOptions.model_fields)
 IGNORED = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Of use to whom they are sent for, and to no answer."""
@@ -67,7 +67,20 @@ def question_of(url: str, body: Mapping[str, Any], *, where: str, seed: int) -> 
     else:
         prompt = prompt_of(_the_one(values["prompt"]), where=where)
         kind = kind if isinstance(prompt, str) else None  # token ids have no format
-    return Question(prompt, model, _sampling(values, chat, where, seed), kind, structure=_structure(values, where))
+    sampling, structure = _sampling(values, chat, where, seed), _structure(values, where)
+    return Question(prompt, model, sampling, kind, structure=structure, blend=_blend(values.get("blend"), where))
+
+
+def _blend(given: Any, where: str) -> tuple[tuple[str, float], ...]:
+    """`[{"adapter": ..., "weight": ...}, ...]`, as over HTTP."""
+    shares = given if isinstance(given, list) else [given]
+    if given is None:
+        return ()
+    for share in shares:
+        known = isinstance(share, dict) and share.keys() <= {"adapter", "weight"}
+        if not (known and isinstance(share.get("adapter"), str) and type(share.get("weight", 1)) in (int, float)):
+            raise _error(where, "blend", 'a list of {"adapter": "...", "weight": 0.5} is accepted')
+    return tuple((share["adapter"], float(share.get("weight", 1))) for share in shares)
 
 
 def _structure(values: Mapping[str, Any], where: str) -> Structure | None:

@@ -24,7 +24,6 @@ from adapterhub.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from adapterhub.store import AdapterRef
 
 KEYS = frozenset({"custom_id", "method", "url", "body"})
 URLS = (CHAT, COMPLETIONS)
@@ -66,7 +65,7 @@ class OpenAIEntry:
             raise _error(where, "body", "an object is needed")
         return cls(number, key, url, question_of(url, body, where=f"{where}: body", seed=number), created)
 
-    def answered(self, answer: Answer, adapter: str, token_text: TokenText) -> dict[str, Any]:
+    def answered(self, answer: Answer, token_text: TokenText) -> dict[str, Any]:
         """The body that the API's door would have answered."""
         chat = self.url == CHAT
         choice: dict[str, Any] = {"index": 0}
@@ -89,7 +88,7 @@ class OpenAIEntry:
                 "completion_tokens": generated,
                 "total_tokens": answer.prompt_tokens + generated,
             },
-            "adapter_digest": AdapterRef.parse(adapter).digest if adapter else "",
+            "adapter_digest": answer.digest,
         }
         return self._result(200, body)
 

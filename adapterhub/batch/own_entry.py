@@ -19,10 +19,9 @@ from adapterhub.batch.entry import TokenText
 from adapterhub.engine import Sampling
 from adapterhub.errors import AdapterHubError, InvalidInputError, did_you_mean
 from adapterhub.prompt_format import FormatKind
-from adapterhub.store import AdapterRef
 from adapterhub.structure import Structure
 
-FIELDS = ("prompt", "messages", "adapter", "format", "system", "structure", "id")
+FIELDS = ("prompt", "messages", "adapter", "format", "system", "structure", "blend", "id")
 """Beside `OPTIONS`."""
 OPTIONS = tuple(name for name in Sampling.model_fields if name != "prompt_logprobs")
 """Fields of `Sampling` that lines may have; results have no place for what the others tell."""
@@ -58,17 +57,24 @@ class OwnEntry:
         if not isinstance(known_by := values.get("id"), str | int | None):
             raise _error(where, "id", "text or a whole number is accepted")
         structure = _structure(values["structure"], where) if values.get("structure") is not None else None
-        question = Question(_prompt(values, where), words["adapter"] or "", sampling, kind, words["system"], structure)
+        question = Question(
+            _prompt(values, where),
+            words["adapter"] or "",
+            sampling,
+            kind,
+            words["system"],
+            structure,
+            _blend(values.get("blend"), where),
+        )
         return cls(number, known_by, question)
 
-    def answered(self, answer: Answer, adapter: str, token_text: TokenText) -> dict[str, Any]:
+    def answered(self, answer: Answer, token_text: TokenText) -> dict[str, Any]:
         """The answer, by whom, and what it took."""
-        digest = AdapterRef.parse(adapter).digest if adapter else ""
         result: dict[str, Any] = {
             "text": answer.text,
             "finish_reason": answer.finish_reason,
-            "adapter": self.question.adapter if adapter else "",
-            "adapter_digest": digest,
+            "adapter": self.question.answerer if answer.digest else "",
+            "adapter_digest": answer.digest,
             "usage": {"prompt_tokens": answer.prompt_tokens, "generated_tokens": len(answer.token_ids)},
         }
         if answer.logprobs:
@@ -120,6 +126,15 @@ def _structure(given: Any, where: str) -> Structure:
         given = {**given, "json_schema": json.dumps(schema)}
     with said_of(where):
         return Structure.load(given, where=f"{where}: structure")
+
+
+def _blend(given: Any, where: str) -> tuple[tuple[str, float], ...]:
+    """`{reference: weight, ...}`. Raises InvalidInputError."""
+    if given is None:
+        return ()
+    if not isinstance(given, dict) or not given or not all(type(weight) in (int, float) for weight in given.values()):
+        raise _error(where, "blend", 'an object of references and weights such as {"team/a": 0.7} is accepted')
+    return tuple((ref, float(weight)) for ref, weight in given.items())
 
 
 @contextmanager

@@ -88,6 +88,7 @@ class ServerAsker:
                     kind=question.kind,
                     system_prompt=question.system_prompt,
                     structure=question.structure,
+                    blend=dict(question.blend) or None,
                     **question.sampling,
                 )
             except QueueFullError as error:  # others ask it too
@@ -95,7 +96,14 @@ class ServerAsker:
                     raise
                 continue
             logprobs = tuple(TokenLogprobs(each.logprob, each.top) for each in found.logprobs)
-            return Answer(found.text, found.token_ids, found.finish_reason, found.usage.prompt_tokens, logprobs)
+            return Answer(
+                found.text,
+                found.token_ids,
+                found.finish_reason,
+                found.usage.prompt_tokens,
+                logprobs,
+                found.adapter_digest,
+            )
 
 
 def _prompt(prompt: Prompt) -> str | Sequence[int] | Sequence[Turn]:

@@ -43,8 +43,15 @@ class Usable(NamedTuple):
         return cls(pinned, failed)
 
     def pin(self, question: Question) -> Question:
-        """The same question with its adapter pinned."""
-        return replace(question, adapter=self.pinned[question.adapter]) if question.adapter else question
+        """The same question with its adapters pinned. Raises InvalidInputError for the base in a blend."""
+        for ref, _ in question.blend:
+            if not self.pinned[ref]:
+                raise InvalidInputError(f"blend: {ref!r} is the base, which is in every blend", field="blend")
+        return replace(
+            question,
+            adapter=self.pinned[question.adapter] if question.adapter else "",
+            blend=tuple((self.pinned[ref], weight) for ref, weight in question.blend),
+        )
 
     def check(self, given: Input, first: int, asker: Asker) -> None:
         """Raises InvalidInputError for the first of the requests from `first` on that would be refused."""

@@ -43,6 +43,7 @@ class ServerVoice:
             kind=question.kind,
             system_prompt=question.system_prompt,
             structure=question.structure,
+            blend=dict(question.blend) or None,
             **question.sampling,
         )
         async with aclosing(stream) as pieces:
