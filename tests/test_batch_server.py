@@ -52,7 +52,13 @@ def test_a_server_answers_as_an_own_engine_does(
         {"messages": turns},
         {"prompt": "r", "format": "raw"},
     ]
-    write([prompts[n % 4] | {"adapter": names[n % 3], "max_new_tokens": 9, "logprobs": 1} for n in range(24)])
+    write(
+        [
+            *(prompts[n % 4] | {"adapter": names[n % 3], "max_new_tokens": 9, "logprobs": 1} for n in range(22)),
+            {"prompt": "x", "adapter": "team/b", "structure": {"regex": "[ab]{3}"}, "logprobs": 1},
+            {"prompt": "x", "blend": {"team/a": 2.5}, "max_new_tokens": 9, "min_tokens": 9, "logprobs": 1},
+        ]
+    )
     done = batch("far.jsonl", "--server", server.address)
     assert done.exit_code == 0, done.stderr
     monkeypatch.setenv("ADAPTERHUB_STORE", str(server.store.root))
