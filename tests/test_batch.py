@@ -200,7 +200,7 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tiny_bas
         assert least < _lines() < 160
     before = _lines()
     done = batch(tiny_base)
-    assert f"160 lines ({before} from before), 3 adapters" in done.stdout
+    assert f"160 lines ({before} from before), 3 adapters" in done.stdout, done.stderr
     assert Path("out.jsonl").read_bytes() == whole
     for cut in (len(whole) - 1, moments.randrange(len(whole)), 0):  # as a loss of power may leave it
         Path("out.jsonl").write_bytes(whole[:cut])
