@@ -9,20 +9,20 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adapterhub.errors import UnavailableError
-from adapterhub.op import Bottleneck, LowRank, Scale
+from adapterhub.op import Activation, Bottleneck, LowRank, Scale
 from adapterhub.ops.cuda.kernels import CudaKernels
+from adapterhub.ops.cuda.sizes import ROWS, SPAN
 from adapterhub.ops.updates import KernelOp
 
-WIDTH, OUT = 1100, 70
+WIDTH, OUT = SPAN + 76, 70
 """Of the module that is tried: more than one span of columns, and no whole blocks of them."""
-ROWS = 17
-"""Of each adapter: more than a tile."""
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
@@ -46,27 +46,24 @@ def load_cuda_kernels(device: torch.device) -> CudaKernels:
 
 def _try(kernels: CudaKernels, device: torch.device) -> None:
     """Compute an op of every kind beside torch. Raises UnavailableError where they differ."""
-    ops = _ops(torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    into = torch.randn(WIDTH, generator=generator)
+    ops = (*_ops(generator), Scale(into=into))
+    counts = [ROWS + 1] + [2] * (len(ops) - 1)  # more than a tile, and less
+    stops = list(accumulate(counts))
     held = [kernels.hold(kernels.read({0: _on(op, device)}), 1) for op in ops]
-    segments = kernels.segments([(updates, index * ROWS, (index + 1) * ROWS) for index, updates in enumerate(held)])
+    segments = kernels.segments(list(zip(held, [0, *stops], stops, strict=False)))
     for dtype, close in CLOSE.items():
-        generator = torch.Generator().manual_seed(1)
-        x, y = (torch.randn(len(ops) * ROWS, width, generator=generator).to(dtype) for width in (WIDTH, OUT))
-        expected = [
-            op.apply_(own.float(), y[index * ROWS :][:ROWS].float().clone(), lambda rows: rows)
-            for index, (op, own) in enumerate(zip(ops, x.split(ROWS), strict=True))
-            if not isinstance(op, Scale) or op.into is None
-        ]
-        found, fronts = y.to(device, copy=True), x.to(device, copy=True)
+        x, y = (torch.randn(stops[-1], width, generator=generator).to(dtype) for width in (WIDTH, OUT))
+        found, scaled = y.to(device, copy=True), x.to(device, copy=True)
         kernels.update_([(0, x.to(device), found)], segments)
-        kernels.scale_rows_(0, fronts, segments)
-        _same(found.cpu()[: len(expected) * ROWS], torch.cat(expected), close)
-        front = ops[-1]
-        assert isinstance(front, Scale)
-        assert front.into is not None
-        scaled = x.float().clone()
-        scaled[-ROWS:] *= front.into
-        _same(fronts.cpu(), scaled, close)
+        kernels.scale_rows_(0, scaled, segments)
+        for op, own, before, after in zip(
+            ops, x.split(counts), y.split(counts), found.cpu().split(counts), strict=True
+        ):
+            expected = before.float().clone()
+            _same(after, expected if op is ops[-1] else op.apply_(own.float(), expected, lambda rows: rows), close)
+        _same(scaled.cpu(), torch.cat((x[: stops[-2]].float(), x[stops[-2] :].float() * into)), close)
 
 
 def _same(found: Tensor, expected: Tensor, close: float) -> None:
@@ -76,22 +73,22 @@ def _same(found: Tensor, expected: Tensor, close: float) -> None:
 
 
 def _ops(generator: torch.Generator) -> tuple[KernelOp, ...]:
-    """Of every kind, in numbers of every width; the last one acts in front of its module."""
+    """Those that act behind a module, of every kind and in numbers of every width."""
 
     def drawn(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return (torch.randn(*size, generator=generator) / size[-1] ** 0.5).to(dtype).float()
 
     half, brain = torch.float16, torch.bfloat16
+    activations: tuple[Activation, ...] = ("silu", "gelu", "gelu_tanh")
     return (
-        LowRank(drawn(8, WIDTH), drawn(OUT, 8)),
         LowRank(drawn(17, WIDTH, dtype=brain), drawn(OUT, 17, dtype=half), drawn(OUT), drawn(OUT)),
         LowRank(drawn(5, WIDTH, dtype=half), drawn(OUT, 5, dtype=brain)),
-        Bottleneck(drawn(3, WIDTH), drawn(OUT, 3), drawn(3), drawn(OUT), "relu", False),
-        Bottleneck(drawn(3, WIDTH), drawn(OUT, 3), drawn(3), drawn(OUT), "silu", False),
-        Bottleneck(drawn(3, OUT), drawn(OUT, 3), drawn(3), drawn(OUT), "gelu", True),
-        Bottleneck(drawn(3, OUT), drawn(OUT, 3), drawn(3), drawn(OUT), "gelu_tanh", True),
+        Bottleneck(drawn(8, WIDTH), drawn(OUT, 8), drawn(8), drawn(OUT), "relu", False),
+        *(
+            Bottleneck(drawn(3, OUT), drawn(OUT, 3), drawn(3), drawn(OUT), activation, True)
+            for activation in activations
+        ),
         Scale(behind=drawn(OUT)),
-        Scale(into=drawn(WIDTH)),
     )
 
 
