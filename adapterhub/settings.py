@@ -56,7 +56,7 @@ class Settings(Config):
     plugins: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = None
     """The only plugins to use. [default: all that are installed]"""
     kernels: Literal["native", "torch"] = "native"
-    """What computes on the CPU: kernels that the system's C compiler makes once, where it can, or torch alone."""
+    """What computes beside torch: kernels that are compiled once, where that can be done, or nothing."""
     address: str = DEFAULT_ADDRESS
     """The server that generate, ps, load and unload ask, HOST:PORT."""
 

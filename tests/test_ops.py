@@ -28,7 +28,6 @@ from adapterhub.ops import (
     Layer,
     Matrices,
     Matrix,
-    Places,
     Segments,
     Updates,
     chosen_kernels,
@@ -188,7 +187,7 @@ def test_updates_are_the_ops_own(kernels: Kernels, threads: int, mix: list[int],
     x, y = torch.randn(len(mix), width), torch.randn(len(mix), out)
     found, nothing = y.clone(), y.clone()
     native = Segments.of([(updates[index], start, stop) for index, start, stop in runs])
-    kernels.update_(Places.of((2, x, found), (3, x, nothing)), native)
+    kernels.update_([(2, x, found), (3, x, nothing)], native)
     assert torch.equal(nothing, y), "no adapter acts there"
     expected = y.double()
     for index, start, stop in runs:
@@ -200,7 +199,7 @@ def test_updates_are_the_ops_own(kernels: Kernels, threads: int, mix: list[int],
     for row, index in enumerate(mix):
         if index:
             single = y[row : row + 1].clone()
-            kernels.update_(Places.of((2, x[row : row + 1], single)), Segments.of([(updates[index], 0, 1)]))
+            kernels.update_([(2, x[row : row + 1], single)], Segments.of([(updates[index], 0, 1)]))
             assert torch.equal(single[0], found[row])
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from adapterhub.method import BaseShape
-    from adapterhub.ops import Kernels
+    from adapterhub.ops import AdapterKernels
 
 SCALES_BLOCK = 256
 """Scales of nf4 blocks that share a scale themselves."""
@@ -59,8 +59,8 @@ class EmptyBase:
         return row_dtype(self.quantization, self.place)
 
     @property
-    def kernels(self) -> Kernels | None:
-        """As `BaseModel.kernels`."""
+    def adapter_kernels(self) -> AdapterKernels | None:
+        """As `BaseModel.adapter_kernels`."""
         # where torch computes rows in fp32 too nothing depends on them, and nothing needs to be compiled to know it
         return kernels_on(self.place) if self.row_dtype != torch.float32 else None
 

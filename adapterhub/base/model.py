@@ -18,7 +18,7 @@ from adapterhub.base.resolve import BaseFolder, resolve_base
 from adapterhub.base.shape import read_shape
 from adapterhub.base.weights_view import WeightsView
 from adapterhub.errors import BaseNotFoundError, ConfigError
-from adapterhub.ops import Kernels, chosen_kernels
+from adapterhub.ops import AdapterKernels, Kernels, chosen_cuda_kernels, chosen_kernels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,8 @@ class BaseModel:
     """The same as its files have them."""
     kernels: Kernels | None = None
     """What computes on the CPU beside torch, where there is something."""
+    adapter_kernels: AdapterKernels | None = None
+    """What computes what adapters do to their rows beside torch, where there is something."""
 
     @property
     def row_dtype(self) -> torch.dtype:
@@ -70,7 +72,7 @@ class BaseModel:
         folder, shape = read_base(ref)
         digest = base_digest(folder.path)
         tokenizer = load_tokenizer(folder.path)
-        kernels = kernels_on(place)
+        kernels, adapter_kernels = kernels_on(place), adapter_kernels_on(place)
         model = load_frozen(folder.path, shape, chosen, place, dtype, kernels)
         return cls(
             model=model,
@@ -80,11 +82,12 @@ class BaseModel:
             quantization=chosen,
             device=place,
             compute_dtype=dtype,
-            runtime_digest=_runtime_digest(digest, chosen, place, dtype, kernels),
+            runtime_digest=_runtime_digest(digest, chosen, place, dtype, adapter_kernels),
             weight_bytes=count_bytes(model),
             weights=WeightsView(model),
             original=OriginalWeights(folder.path, shape, model.base_model_prefix),
             kernels=kernels,
+            adapter_kernels=adapter_kernels,
         )
 
     @staticmethod
@@ -107,6 +110,11 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def kernels_on(device: torch.device) -> Kernels | None:
     """The native kernels for a device; None where torch computes everything. Raises ConfigError for wrong settings."""
     return chosen_kernels().kernels if device.type == "cpu" else None
+
+
+def adapter_kernels_on(device: torch.device) -> AdapterKernels | None:
+    """The same for what adapters do to their rows, which there are kernels for on CUDA too."""
+    return kernels_on(device) if device.type == "cpu" else chosen_cuda_kernels(device).kernels
 
 
 def row_dtype(quantization: Quantization, device: torch.device) -> torch.dtype:
@@ -153,9 +161,9 @@ def _quantization(name: Quantization | None, device: torch.device) -> Quantizati
 
 
 def _runtime_digest(
-    base: str, quantization: Quantization, device: torch.device, dtype: torch.dtype, kernels: Kernels | None
+    base: str, quantization: Quantization, device: torch.device, dtype: torch.dtype, kernels: AdapterKernels | None
 ) -> str:
     kernel = {"none": "torch", "int8": "int_mm" if device.type == "cpu" else "llm_int8", "nf4": "bitsandbytes"}
     text = "\n".join((base, quantization, str(dtype), f"{device.type}/{kernel[quantization]}"))
-    text += f"\n{kernels.compiled.digest}" if kernels else ""
+    text += f"\n{kernels.digest}" if kernels else ""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

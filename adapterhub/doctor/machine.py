@@ -46,6 +46,8 @@ def kernels() -> Iterator[Finding]:
         "kernels", "none", "torch, in bf16" if cuda else "torch, in fp32: without hardware for it bf16 is slower"
     )
     yield _native()
+    if cuda:
+        yield _triton()
     yield _int8_on_cuda() if cuda else _int8_on_cpu()
     yield _nf4(cuda)
 
@@ -59,6 +61,19 @@ def _native() -> Finding:
         problem = f"{chosen.reason}; with a C compiler the CPU serves several times faster"
         return Finding("kernels", "native", "none: torch computes", "warning", problem)
     return Finding("kernels", "native", chosen.reason if chosen.kernels else f"none: {chosen.reason}")
+
+
+def _triton() -> Finding:
+    """What adapters do to their rows on CUDA, compiled now and tried there."""
+    import torch
+
+    from adapterhub.ops import chosen_cuda_kernels
+
+    chosen = chosen_cuda_kernels(torch.device("cuda"))
+    if chosen.failed:
+        problem = f"{chosen.reason}; with these kernels adapters share launches on CUDA"
+        return Finding("kernels", "triton", "none: torch computes adapters", "warning", problem)
+    return Finding("kernels", "triton", chosen.reason if chosen.kernels else f"none: {chosen.reason}")
 
 
 def _int8_on_cuda() -> Finding:

@@ -79,7 +79,7 @@ def prepare_blend(
     """
     members = [fitted(adapter, methods, base) for adapter in blend.adapters]
     # As of adapters: the kernels compute in fp32, and where they do not, rows are as wide as the base's.
-    for dtype in (torch.float32, base.row_dtype) if base.kernels else (base.row_dtype,):
+    for dtype in (torch.float32, base.row_dtype) if base.adapter_kernels else (base.row_dtype,):
         found: dict[str, list[tuple[LowRank, float]]] = {}
         for member, share, own in zip(members, blend.shares, tensors, strict=True):
             for name, op in _ops(member, share.adapter, own, base, dtype).items():

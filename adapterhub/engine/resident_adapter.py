@@ -23,7 +23,7 @@ from adapterhub.errors import (
 )
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Bottleneck, Op, Scale
-from adapterhub.ops import KernelOp, Kernels, Update, Updates, updates_of
+from adapterhub.ops import AdapterKernels, KernelOp, Update, Updates
 from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
@@ -50,7 +50,7 @@ class Ground(Protocol):
     def row_dtype(self) -> torch.dtype: ...
 
     @property
-    def kernels(self) -> Kernels | None: ...
+    def adapter_kernels(self) -> AdapterKernels | None: ...
 
 
 class BoundSite(NamedTuple):
@@ -195,7 +195,7 @@ def updates(modules: Mapping[str, BoundSite], base: BaseModel) -> Updates | None
         for index, name in enumerate(base.shape.modules)
         if (bound := modules.get(name)) and bound.update
     }
-    return Updates.of(updates, len(base.shape.modules)) if updates else None
+    return base.adapter_kernels.hold(updates, len(base.shape.modules)) if base.adapter_kernels and updates else None
 
 
 def bind_sites(
@@ -205,7 +205,7 @@ def bind_sites(
 
     Raises PluginError when the method raises or gives what cannot be placed; errors of our tree pass.
     """
-    if base.kernels and method.is_lowered:  # they compute in fp32, and what they do not compute is bound again
+    if base.adapter_kernels and method.is_lowered:  # they compute in fp32, and what they do not compute is bound again
         bound = _bind(method, config, plan, tensors, base, torch.float32)
         if all(site.update for site in bound.modules.values()):
             return bound
@@ -296,7 +296,7 @@ def ops_of(
 
 def place(sites: Mapping[str, tuple[Site, Params]], ops: Mapping[str, Op], base: Ground) -> dict[str, BoundSite]:
     """The module sites, ready to run: by the kernels, by an op, or by the method's own functions."""
-    updates = _updates_of(ops, sites, base) if base.kernels else {}
+    updates = _updates_of(ops, sites, base) if base.adapter_kernels else {}
     modules = {}
     for name, (site, params) in sites.items():
         lowered = ops.get(name)
@@ -311,13 +311,13 @@ def place(sites: Mapping[str, tuple[Site, Params]], ops: Mapping[str, Op], base:
 
 def _updates_of(ops: Mapping[str, Op], sites: Mapping[str, tuple[Site, Params]], base: Ground) -> Mapping[str, Update]:
     """What the kernels compute of the ops: those in numbers of a base's own width, of whole rows."""
-    assert base.kernels is not None
+    assert base.adapter_kernels is not None
     known: dict[str, KernelOp] = {}
     for name, op in ops.items():
         exact = all(tensor.dtype in (torch.float32, base.row_dtype) for tensor in op.tensors())
         if exact and isinstance(op, KernelOp) and _is_known_place(op, name, sites[name][0].tap, base.shape):
             known[name] = op
-    return updates_of(known, float16=base.kernels.float16)
+    return base.adapter_kernels.read(known)
 
 
 def _scales_input(op: Op) -> bool:

@@ -28,7 +28,7 @@ class Runner:
         self._kernels = base.kernels
         self._cache = cache
         self._own_attention = ""
-        self.sites = Sites(base.model, base.shape, base.kernels)
+        self.sites = Sites(base.model, base.shape, base.adapter_kernels)
         self._decoder = Decoder.of(base, self.sites, cache)
         """Runs the layers in place of the model's own modules, where it can."""
 

@@ -19,7 +19,7 @@ from adapterhub.engine.resident_adapter import BoundSite, ResidentAdapter
 from adapterhub.engine.routing import Routing, Segment
 from adapterhub.errors import PluginError
 from adapterhub.method import BaseShape, Method
-from adapterhub.ops import Kernels, Places, Segments
+from adapterhub.ops import AdapterKernels, Run
 
 
 class Acting(NamedTuple):
@@ -61,7 +61,7 @@ class Acting(NamedTuple):
 class Sites:
     """Owns the hooks. A step runs between `begin` and `end`."""
 
-    def __init__(self, model: nn.Module, shape: BaseShape, kernels: Kernels | None) -> None:
+    def __init__(self, model: nn.Module, shape: BaseShape, kernels: AdapterKernels | None) -> None:
         self._model = model
         self._lm_head = shape.lm_head
         self._index = {name: index for index, name in enumerate(shape.modules)}
@@ -70,7 +70,9 @@ class Sites:
         self._inputs: dict[str, Tensor] = {}
         """What the step's tapped modules were called with."""
         self._routing = Routing()
-        self._rows = self._head = Segments.of(())
+        self._rows: Any = None
+        self._head: Any = None
+        """Of the step, as the kernels take them: the rows of adapters that they know, and those that reach the head."""
         self._last = Acting(())
         self.acting = Acting(())
         """Of the step."""
@@ -98,10 +100,11 @@ class Sites:
         if tuple(adapters) != self._last.adapters:
             self._last = Acting.of(tuple(adapters.values()))
         self.acting = self._last
-        self._rows, self._head = _native(routing.rows), _native(routing.head)
+        if self._kernels:
+            self._rows, self._head = (self._kernels.segments(_native(rows)) for rows in (routing.rows, routing.head))
 
     @property
-    def segments(self) -> Segments:
+    def segments(self) -> Any:
         """The step's rows with adapters that the kernels know, as they take them."""
         return self._rows
 
@@ -111,7 +114,7 @@ class Sites:
 
     def end(self) -> None:
         self._routing = Routing()
-        self._rows = self._head = Segments.of(())
+        self._rows = self._head = None
         self.acting = Acting(())
         self._inputs.clear()
 
@@ -155,7 +158,7 @@ class Sites:
         """What the kernels do behind some modules: each one's name, input and output, which is overwritten."""
         assert self._kernels is not None
         read = [(self._index[name], self._read(name, x), y) for name, x, y in places]
-        self._kernels.update_(Places.of(*read), self._segments_at(places[0][0]))
+        self._kernels.update_(read, self._segments_at(places[0][0]))
 
     def _read(self, name: str, own: Tensor) -> Tensor:
         """What updates at a module read: the input of the one that it taps, or its own."""
@@ -164,7 +167,7 @@ class Sites:
                 return self._inputs[tap].contiguous()
         return own
 
-    def _segments_at(self, name: str) -> Segments:
+    def _segments_at(self, name: str) -> Any:
         return self._head if name == self._lm_head else self._rows
 
     def _of(self, name: str) -> Iterator[tuple[Segment, BoundSite]]:
@@ -213,11 +216,9 @@ class Sites:
             self._routing.failed[adapter.slot] = error
 
 
-def _native(segments: Sequence[Segment]) -> Segments:
-    """The segments as the kernels take them."""
-    return Segments.of(
-        [(segment.adapter.updates, segment.start, segment.stop) for segment in segments if segment.adapter.updates]
-    )
+def _native(segments: Sequence[Segment]) -> list[Run]:
+    """The segments of adapters that the kernels know."""
+    return [(segment.adapter.updates, segment.start, segment.stop) for segment in segments if segment.adapter.updates]
 
 
 def _rows(x: Tensor, segment: Segment) -> Tensor:

@@ -1,9 +1,11 @@
-"""Native kernels of the CPU, each beside the torch code that says what it computes.
+"""Kernels, each beside the torch code that says what it computes.
 
-They are compiled once with the system's C compiler, into the user's cache; without one torch computes everything.
+The CPU's are compiled once with the system's C compiler, into the user's cache; without one torch computes everything.
+CUDA's are for what adapters do only, and need Triton, which comes with torch there.
 """
 
-from adapterhub.ops.choice import Choice, chosen_kernels
+from adapterhub.ops.adapter_kernels import AdapterKernels
+from adapterhub.ops.choice import Choice, chosen_cuda_kernels, chosen_kernels
 from adapterhub.ops.kernels import (
     ChunkStruct,
     DecoderLayerStruct,
@@ -18,9 +20,10 @@ from adapterhub.ops.kernels import (
     unpack_int8,
 )
 from adapterhub.ops.pages import packed, pages
-from adapterhub.ops.updates import KernelOp, Places, Segments, Update, Updates, updates_of
+from adapterhub.ops.updates import KernelOp, Place, Places, Run, Segments, Update, Updates, updates_of
 
 __all__ = [
+    "AdapterKernels",
     "Choice",
     "ChunkStruct",
     "DecoderLayerStruct",
@@ -31,11 +34,14 @@ __all__ = [
     "Matrices",
     "Matrix",
     "OptionsStruct",
+    "Place",
     "Places",
     "Quantized",
+    "Run",
     "Segments",
     "Update",
     "Updates",
+    "chosen_cuda_kernels",
     "chosen_kernels",
     "pack_int8",
     "packed",

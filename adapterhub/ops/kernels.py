@@ -1,4 +1,4 @@
-"""The native kernels as functions of tensors: fp32 on the CPU, rows contiguous.
+"""The native kernels as functions of tensors: fp32 on the CPU, rows contiguous. They are `AdapterKernels` too.
 
 A row's result is the same to the bit whatever rows are computed beside it: every sum has an order of its own
 (`source/vector.h`).
@@ -7,16 +7,30 @@ A row's result is the same to the bit whatever rows are computed beside it: ever
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from adapterhub.errors import UnavailableError
 from adapterhub.ops.compiled import Compiled
-from adapterhub.ops.updates import Places, PlaceStruct, Segments, SegmentStruct
+from adapterhub.ops.updates import (
+    KernelOp,
+    Place,
+    Places,
+    PlaceStruct,
+    Run,
+    Segments,
+    SegmentStruct,
+    Update,
+    Updates,
+    updates_of,
+)
+
+K = TypeVar("K")
 
 ALIGNED = 64
 """Bytes that a row of int8 values is padded to."""
@@ -248,19 +262,29 @@ class Kernels:
         return x, q
 
     @property
+    def digest(self) -> str:
+        return self.compiled.digest
+
+    @property
     def float16(self) -> bool:
         """Whether updates may be in float16."""
         return bool(self._c.adapterhub_has_float16())
 
-    def update_(self, places: Places, segments: Segments) -> None:
-        """Every segment's updates of the results at `places`."""
+    def read(self, ops: Mapping[K, KernelOp]) -> Mapping[K, Update]:
+        return updates_of(ops, float16=self.float16)
+
+    def hold(self, updates: Mapping[int, Update], modules: int) -> Updates:
+        return Updates.of(updates, modules)
+
+    def segments(self, runs: Sequence[Run]) -> Segments:
+        return Segments.of(runs)
+
+    def update_(self, places: Sequence[Place], segments: Segments) -> None:
         if segments.size:
-            self._c.adapterhub_updates(
-                places.size, places.structs, segments.size, segments.structs, torch.get_num_threads()
-            )
+            at = Places.of(places)
+            self._c.adapterhub_updates(at.size, at.structs, segments.size, segments.structs, torch.get_num_threads())
 
     def scale_rows_(self, module: int, x: Tensor, segments: Segments) -> None:
-        """What every segment does to its rows of `x` [rows, in] in front of a module."""
         _check(x)
         if segments.size:
             place = PlaceStruct(module=module, in_=x.shape[-1], x=x.data_ptr())

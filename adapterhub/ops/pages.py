@@ -61,8 +61,8 @@ class Room:
         if (key := _identity(tensor, dtype)) in self._filled:
             return self._filled[key]
         if self._memory is None:
-            meta = tensor.is_meta
-            self._memory = torch.empty(self._size, dtype=torch.uint8, device="meta") if meta else pages(self._size)
+            own = tensor.is_cpu
+            self._memory = pages(self._size) if own else tensor.new_empty(self._size, dtype=torch.uint8)
         start = self._starts[key]
         place = self._memory[start : start + tensor.numel() * dtype.itemsize].view(dtype)
         at = 0

@@ -23,6 +23,8 @@ from adapterhub.ops.pages import Room
 K = TypeVar("K")
 KernelOp = LowRank | Bottleneck | Scale
 """What the kernels compute."""
+Place = tuple[int, Tensor, Tensor]
+"""A module's index, its input [rows, in] and its output [rows, out], which is written; both contiguous."""
 
 LANES = 16
 """Columns of a tile."""
@@ -51,7 +53,7 @@ class Update:
     """One module's op as the kernels read it."""
 
     a: Tensor | None = None
-    """[in * rank], in tiles of 16 columns: [in / 16, rank, 16] and [rank, in % 16] behind them."""
+    """[in * rank]: [rank, in], or in tiles of 16 columns, [in / 16, rank, 16] and [rank, in % 16] behind them."""
     b: Tensor | None = None
     """[out * rank], transposed, likewise."""
     bias: Tensor | None = None
@@ -89,18 +91,28 @@ class PlaceStruct(Structure):
 class Updates(NamedTuple):
     """One adapter's updates, by the index of their module."""
 
-    structs: ctypes.Array[UpdateStruct]
-    """All zeros where it has none."""
+    table: Tensor
+    """`UpdateStruct` of every module, where the kernels run; all zeros where it has none."""
     kept: tuple[Update, ...]
-    """What the addresses in them point to."""
+    """What the addresses in it point to."""
+    rank: int
+    """The highest."""
+    reads_output: bool
+    """Whether one reads its module's output."""
 
     @classmethod
-    def of(cls, updates: Mapping[int, Update], modules: int) -> Self:
+    def of(cls, updates: Mapping[int, Update], modules: int, device: torch.device | None = None) -> Self:
         """`updates` of an adapter on a base of so many modules."""
         structs = (UpdateStruct * modules)()
         for index, update in updates.items():
             structs[index] = update.struct()
-        return cls(structs, tuple(updates.values()))
+        kept = tuple(updates.values())
+        table = torch.frombuffer(structs, dtype=torch.uint8).to(device or "cpu")
+        return cls(table, kept, max(update.rank for update in kept), any(update.reads_output for update in kept))
+
+
+Run = tuple[Updates, int, int]
+"""Rows of one adapter: its updates, the first row, and the row behind the last."""
 
 
 class Segments(NamedTuple):
@@ -110,11 +122,10 @@ class Segments(NamedTuple):
     kept: tuple[Updates, ...]
 
     @classmethod
-    def of(cls, segments: Sequence[tuple[Updates, int, int]]) -> Self:
-        """From each run's updates, first row, and the row behind its last."""
-        rows = (SegmentStruct(ctypes.addressof(updates.structs), start, stop) for updates, start, stop in segments)
-        structs = (SegmentStruct * len(segments))(*rows)
-        return cls(structs, tuple(updates for updates, _, _ in segments))
+    def of(cls, runs: Sequence[Run]) -> Self:
+        rows = (SegmentStruct(updates.table.data_ptr(), start, stop) for updates, start, stop in runs)
+        structs = (SegmentStruct * len(runs))(*rows)
+        return cls(structs, tuple(updates for updates, _, _ in runs))
 
     @property
     def size(self) -> int:
@@ -125,24 +136,23 @@ class Places(NamedTuple):
     """Modules whose updates are computed in one call."""
 
     structs: ctypes.Array[PlaceStruct]
-    kept: tuple[tuple[int, Tensor, Tensor], ...]
+    kept: tuple[Place, ...]
 
     @classmethod
-    def of(cls, *places: tuple[int, Tensor, Tensor]) -> Self:
-        """From each module's index, input [rows, in] and output [rows, out], which is written."""
+    def of(cls, places: Sequence[Place]) -> Self:
         rows = (PlaceStruct(index, x.shape[-1], y.shape[-1], x.data_ptr(), y.data_ptr()) for index, x, y in places)
-        return cls((PlaceStruct * len(places))(*rows), places)
+        return cls((PlaceStruct * len(places))(*rows), tuple(places))
 
     @property
     def size(self) -> int:
         return len(self.kept)
 
 
-def updates_of(ops: Mapping[K, KernelOp], *, float16: bool) -> dict[K, Update]:
+def updates_of(ops: Mapping[K, KernelOp], *, float16: bool, tiled: bool = True) -> dict[K, Update]:
     """The ops as the kernels read them, in one piece of memory in the order they are read; it copies each number once.
 
     A and B whose every value is one of 16 bits are kept so: to the bit the same op in half the memory. `float16` says
-    whether the kernels read float16 too.
+    whether the kernels read float16 too, `tiled` whether they read A and B in tiles.
     """
     numbers = {(key, name): tensor for key, op in ops.items() for name, tensor in _numbers(op).items()}
     dtypes = {
@@ -151,7 +161,7 @@ def updates_of(ops: Mapping[K, KernelOp], *, float16: bool) -> dict[K, Update]:
     room = Room()
     for place, tensor in numbers.items():
         room.add(tensor, dtypes[place])
-    placed = {place: room.fill(tensor, dtypes[place], _tiles) for place, tensor in numbers.items()}
+    placed = {place: room.fill(tensor, dtypes[place], _tiles if tiled else _whole) for place, tensor in numbers.items()}
     return {key: _update(op, {name: placed[key, name] for name in _numbers(op)}) for key, op in ops.items()}
 
 
@@ -173,6 +183,10 @@ def _update(op: KernelOp, tensors: Mapping[str, Tensor]) -> Update:
     if isinstance(op, Bottleneck):
         named |= {"activation": ACTIVATIONS[op.activation], "reads_output": op.reads_output}
     return Update(**named)
+
+
+def _whole(tensor: Tensor) -> list[Tensor]:
+    return [tensor]
 
 
 def _tiles(tensor: Tensor) -> list[Tensor]:
