@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,10 +50,8 @@ class Throughput:
     rounds: int
     prompt_tokens: int = 64
     new_tokens: int = 64
-    slow: dict[str, int] = field(default_factory=dict)
-    """Contenders that take part in fewer rounds, and in how many."""
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Contenders that do not take part, and why."""
+    alone: frozenset[str] = frozenset()
+    """Contenders too large to stay loaded beside others: each has one round, after theirs, with nobody else there."""
 
     def requests(self, cell: Cell, number: int) -> list[Ask]:
         """Of round `number`; the same for every contender."""
@@ -65,37 +63,39 @@ class Throughput:
         recipes, absent = roster.chosen(bench.cache, bench.contenders)
         truth = self._truth(bench)
         found: dict[str, Any] = {"rows": [], "contenders": {}, "absent": absent, "cells": [c.name for c in self.cells]}
-        with ExitStack() as stack:
-            teams: list[Team] = []
-            for recipe in recipes:
-                if reason := self.left_out.get(recipe.name):
-                    absent[recipe.name] = reason
-                    continue
-                try:
-                    team = stack.enter_context(self._team(recipe, bench))
-                    verdict = self._judge(team, truth)
-                    for cell in self.cells:
-                        team.of(cell).run(self.requests(cell, -1), WARM_TOKENS)
-                except ContenderError as error:
-                    absent[recipe.name] = str(error)
-                    bench.say(f"{recipe.name} is left out: {error}")
-                    continue
-                found["contenders"][team.name] = team.loaded() | verdict._asdict()
-                bench.say(
-                    f"{team.name}: agreement {verdict.agreement:.2f} {verdict.wrong and 'WRONG: ' + verdict.wrong}"
-                )
-                teams.append(team)
-            for number in range(self.rounds):
-                found["rows"] += self._round(number, teams, truth, bench)
+        together = [recipe for recipe in recipes if recipe.name not in self.alone]
+        for group, rounds in [(together, self.rounds), *(([r], 1) for r in recipes if r.name in self.alone)]:
+            with ExitStack() as stack:
+                teams = self._ready(group, stack, truth, found, bench)
+                for number in range(rounds):
+                    found["rows"] += self._round(number, teams, truth, bench)
         return found
+
+    def _ready(
+        self, recipes: Sequence[Recipe], stack: ExitStack, truth: Truth, found: dict[str, Any], bench: Bench
+    ) -> list[Team]:
+        """Those that loaded, judged and warm; `found` is told of all of them."""
+        teams: list[Team] = []
+        for recipe in recipes:
+            try:
+                team = stack.enter_context(self._team(recipe, bench))
+                verdict = self._judge(team, truth)
+                for cell in self.cells:
+                    team.of(cell).run(self.requests(cell, -1), WARM_TOKENS)
+            except ContenderError as error:
+                found["absent"][recipe.name] = str(error)
+                bench.say(f"{recipe.name} is left out: {error}")
+                continue
+            found["contenders"][team.name] = team.loaded() | verdict._asdict()
+            bench.say(f"{team.name}: agreement {verdict.agreement:.2f} {verdict.wrong and 'WRONG: ' + verdict.wrong}")
+            teams.append(team)
+        return teams
 
     def _round(self, number: int, teams: list[Team], truth: Truth, bench: Bench) -> Iterator[dict[str, Any]]:
         for cell in self.cells:
             requests = self.requests(cell, number)
             first = number % len(teams) if teams else 0
             for team in [*teams[first:], *teams[:first]]:
-                if number >= self.slow.get(team.name, self.rounds):
-                    continue
                 load = os.getloadavg()[0]
                 try:
                     run = team.of(cell).run(requests, self.new_tokens)
