@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from datasets import load_dataset
-from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.training.protocol import Spec, Step, drive, now
@@ -38,6 +38,14 @@ def train(spec: Spec, into: Path) -> list[Step]:
     model = AutoModelForCausalLM.from_pretrained(
         spec.model, dtype=torch.float32, quantization_config=nf4 if spec.nf4 else None
     )
+    set_seed(spec.seed)
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
+    learned = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
     arguments = SFTConfig(
         output_dir=str(into),
         max_steps=spec.steps,
@@ -49,7 +57,7 @@ def train(spec: Spec, into: Path) -> list[Step]:
         weight_decay=spec.weight_decay,
         seed=spec.seed,
         completion_only_loss=True,
-        gradient_checkpointing=spec.recompute,
+        activation_checkpointing=spec.recompute,
         use_cpu=True,
         bf16=False,
         dataloader_pin_memory=False,
@@ -65,11 +73,11 @@ def train(spec: Spec, into: Path) -> list[Step]:
         args=arguments,
         train_dataset=load_dataset("json", data_files=spec.data, split="train", cache_dir=f"{into}.cache"),
         processing_class=AutoTokenizer.from_pretrained(spec.model),
-        peft_config=LoraConfig(
-            r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
         callbacks=[clock],
     )
+    for parameter, values in learned:  # over NF4 the trainer has rounded them to bf16, which is another run
+        parameter.data = values
+    del learned
     trainer.train()
     trainer.save_model()
     return clock.steps
