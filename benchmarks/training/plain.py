@@ -9,7 +9,8 @@ import torch
 from datasets import load_dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from benchmarks.training.protocol import Spec, Step, drive, now
 
@@ -29,18 +30,18 @@ class Clock(TrainerCallback):
 
 
 def train(spec: Spec, into: Path) -> list[Step]:
-    nf4 = BitsAndBytesConfig(
+    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
     )
-    model = AutoModelForCausalLM.from_pretrained(
+    base: Any = AutoModelForCausalLM.from_pretrained(
         spec.model, dtype=torch.float32, quantization_config=nf4 if spec.nf4 else None
     )
     set_seed(spec.seed)
-    model = get_peft_model(
-        model,
+    model: Any = get_peft_model(
+        base,
         LoraConfig(
             r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
