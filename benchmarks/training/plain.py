@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from datasets import load_dataset
-from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
-from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback, set_seed
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from benchmarks.training.protocol import Spec, Step, drive, now
 
@@ -35,9 +36,17 @@ def train(spec: Spec, into: Path) -> list[Step]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
     )
-    model = AutoModelForCausalLM.from_pretrained(
+    base: Any = AutoModelForCausalLM.from_pretrained(
         spec.model, dtype=torch.float32, quantization_config=nf4 if spec.nf4 else None
     )
+    set_seed(spec.seed)
+    model: Any = get_peft_model(
+        base,
+        LoraConfig(
+            r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
+    learned = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
     arguments = SFTConfig(
         output_dir=str(into),
         max_steps=spec.steps,
@@ -49,7 +58,7 @@ def train(spec: Spec, into: Path) -> list[Step]:
         weight_decay=spec.weight_decay,
         seed=spec.seed,
         completion_only_loss=True,
-        gradient_checkpointing=spec.recompute,
+        activation_checkpointing=spec.recompute,
         use_cpu=True,
         bf16=False,
         dataloader_pin_memory=False,
@@ -65,11 +74,11 @@ def train(spec: Spec, into: Path) -> list[Step]:
         args=arguments,
         train_dataset=load_dataset("json", data_files=spec.data, split="train", cache_dir=f"{into}.cache"),
         processing_class=AutoTokenizer.from_pretrained(spec.model),
-        peft_config=LoraConfig(
-            r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
         callbacks=[clock],
     )
+    for parameter, values in learned:  # over NF4 the trainer has rounded them to bf16, which is another run
+        parameter.data = values
+    del learned
     trainer.train()
     trainer.save_model()
     return clock.steps
