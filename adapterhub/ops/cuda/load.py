@@ -76,7 +76,8 @@ def _ops(generator: torch.Generator) -> tuple[KernelOp, ...]:
     """Those that act behind a module, of every kind and in numbers of every width."""
 
     def drawn(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return (torch.randn(*size, generator=generator) / size[-1] ** 0.5).to(dtype).float()
+        numbers = torch.randn(*size, generator=generator) / float(size[-1]) ** 0.5
+        return numbers.to(dtype).float()
 
     half, brain = torch.float16, torch.bfloat16
     activations: tuple[Activation, ...] = ("silu", "gelu", "gelu_tanh")
