@@ -27,7 +27,8 @@ class CudaKernels:
         """`rows` is `adapterhub.ops.cuda.rows`, which only who has Triton can import."""
         self._rows = rows
         self._device = device
-        self.digest = hashlib.sha256(b"".join(path.read_bytes() for path in _sources())).hexdigest()
+        made_from = (rows.triton.__version__.encode(), *(path.read_bytes() for path in _sources()))
+        self.digest = hashlib.sha256(b"".join(made_from)).hexdigest()
 
     def read(self, ops: Mapping[K, KernelOp]) -> Mapping[K, Update]:
         return updates_of(ops, float16=True, tiled=False)
@@ -67,9 +68,6 @@ class CudaKernels:
             grid = (len(segments.table), _blocks(width, OUTS))
             with torch.cuda.device(x.get_device()):
                 self._rows.scale_rows[grid](segments.table, module, x, width, **OPTIONS)
-
-    def __deepcopy__(self, memo: object) -> CudaKernels:
-        return self  # it holds code only
 
 
 def _blocks(size: int, block: int) -> int:
