@@ -35,7 +35,7 @@ from adapterhub.ops import (
     unpack_int8,
     updates_of,
 )
-from adapterhub.ops.compiled import compiled
+from adapterhub.ops.compiled import compiled, find_compiler
 
 WIDTHS = [(16, 16), (48, 40), (50, 33), (64, 192)]
 """Into a module and out of it: whole vectors of 16, and not."""
@@ -330,6 +330,19 @@ def test_what_others_may_write_is_not_run(tmp_path: Path) -> None:
         compiled(tmp_path / "kernels")
     (tmp_path / "kernels").chmod(0o700)
     assert compiled(tmp_path / "kernels") == found
+
+
+def test_cc_and_gcc_that_are_one_compiler_make_one_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = find_compiler()
+    made = []
+    for name in ("one", "other"):
+        script = tmp_path / name
+        script.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{name} (Made) 1.2.3" || exec {real} "$@"\n')
+        script.chmod(0o700)
+        monkeypatch.setenv("CC", str(script))
+        made.append(compiled(tmp_path / "kernels"))
+    assert made[0].digest == made[1].digest
+    assert made[0].compiler != made[1].compiler
 
 
 @pytest.mark.parametrize("compiler", ["exit 1", "[ $1 = --version ] || { echo 'kernels.c:1: error: no' >&2; exit 1; }"])

@@ -61,7 +61,7 @@ def compiled(folder: Path, extra: Sequence[str] = ()) -> Compiled:
     version = _run([compiler, "--version"]).partition("\n")[0].strip()
     problem = ""
     for flags in ((*FLAGS, THREADS, *extra), (*FLAGS, *extra)):
-        digest = _digest(compiler, version, flags)
+        digest = _digest(version, flags)
         found = Compiled(folder / f"{digest[:32]}.so", digest, f"{compiler}, {version}", THREADS in flags)
         try:
             if not found.path.is_file():
@@ -83,9 +83,14 @@ def find_compiler() -> str:
     raise UnavailableError(f"no C compiler (looked for {', '.join(names)})")
 
 
-def _digest(compiler: str, version: str, flags: Sequence[str]) -> str:
-    """Of sources, compiler, flags and processor: a cache may lie on a disk that several machines share."""
-    found = hashlib.sha256("\n".join((compiler, version, *flags, _processor())).encode())
+def _digest(version: str, flags: Sequence[str]) -> str:
+    """Of sources, compiler, flags and processor: a cache may lie on a disk that several machines share.
+
+    Not of what the compiler is called, with which its version begins: cc and gcc are often the same, and a base's
+    runtime digest should not depend on whether a process has CC set.
+    """
+    _, _, version = version.partition(" ")
+    found = hashlib.sha256("\n".join((version, *flags, _processor())).encode())
     for path in sorted(SOURCE.iterdir()):
         if path.suffix in (".c", ".h"):
             found.update(path.name.encode() + path.read_bytes())
