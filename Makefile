@@ -34,7 +34,8 @@ test: install
 soak: install
 	$(BIN)/python -m pytest tests/test_engine_history.py tests/test_canaries.py tests/soak_pool_curve.py \
 		tests/test_store_crash.py tests/test_import_fuzz.py tests/soak_load.py tests/soak_replay.py \
-		tests/soak_processes.py tests/test_structure_schemas.py --soak --capture=no --timeout=1500
+		tests/soak_processes.py tests/soak_run_killed.py tests/soak_bench_training.py tests/test_structure_schemas.py \
+		--soak --capture=no --timeout=1500
 
 # The service as clients see it that nobody here wrote, in Python, node and Go; the wheel, outside the checkout; and a
 # run's report and the playground in a browser, which npm brings with the libraries it needs.

@@ -1,4 +1,4 @@
-"""What `test_run_killed` starts, to kill it: the command line, with one thread."""
+"""What `soak_run_killed` starts, to kill it: the command line, with one thread."""
 
 import sys
 
