@@ -137,6 +137,18 @@ class Terminal:
         before, _, self.shown = self.shown.partition(text)
         return before + text
 
+    def press(self, key: str, until: str) -> None:
+        """A key, again each second: of a machine with much to do one is lost now and then, as a user would see."""
+        for _ in range(60):
+            self.type(key)
+            deadline = time.monotonic() + 1
+            while until not in self.shown and time.monotonic() < deadline:
+                if select.select([self._fd], [], [], 0.1)[0]:
+                    self.shown += os.read(self._fd, 4096).decode(errors="replace")
+            if until in self.shown:
+                break
+        self.wait_for(until)
+
     def close(self) -> int:
         code = self.process.wait(timeout=60)
         os.close(self._fd)
@@ -158,8 +170,7 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_and_ctrl_d_the_chat(server: Servin
         terminal.type("tell me a lot\n")
         server.wait_until(lambda: server.engine.stats().running == 1)
         time.sleep(0.1)
-        terminal.type("\x03")
-        terminal.wait_for("(stopped)")
+        terminal.press("\x03", until="(stopped)")
     server.pace.seconds = 0.0
     terminal.wait_for("base> ")
     terminal.type("/compare team/a team/b\n")
