@@ -181,7 +181,7 @@ class LossObjective(Objective[C]):
 
     def encode(self, config: C, record: Any, encoder: Encoder) -> Example:
         """The row of one record, of any length. Raises DataError naming it."""
-        # Not abstract: an objective that gives `prepare` itself has no row for a single record.
+        # No default could be right; not abstract, for an objective that gives `prepare` has no row for a single record.
         raise NotImplementedError("gives neither encode nor prepare")
 
     def prepare(self, config: C, records: Sequence[Any], encoder: Encoder, base: ObjectiveBase) -> list[Any]:

@@ -44,6 +44,8 @@ class Blended(Method[MethodConfig]):
         self._acts = [(adapter.digest, *member) for adapter, member in zip(blend.adapters, members, strict=True)]
         self.starts(MethodConfig(), ())
 
+    # The two that a method must have are called where an adapter's files are read, which a blend has none of.
+
     def sites(self, config: MethodConfig, shape: BaseShape) -> list[Site]:
         raise NotImplementedError("a blend's sites are those of its adapters")
 

@@ -5,20 +5,10 @@ CUDA's are for what adapters do only, and need Triton, which comes with torch th
 """
 
 from adapterhub.ops.adapter_kernels import AdapterKernels
+from adapterhub.ops.c_interface import ChunkStruct, DecoderLayerStruct, LayerStruct, OptionsStruct
 from adapterhub.ops.choice import Choice, chosen_cuda_kernels, chosen_kernels
-from adapterhub.ops.kernels import (
-    ChunkStruct,
-    DecoderLayerStruct,
-    Kernels,
-    Layer,
-    LayerStruct,
-    Matrices,
-    Matrix,
-    OptionsStruct,
-    Quantized,
-    pack_int8,
-    unpack_int8,
-)
+from adapterhub.ops.int8_rows import Matrices, Matrix, Quantized, pack_int8, unpack_int8
+from adapterhub.ops.kernels import Kernels, Layer
 from adapterhub.ops.pages import packed, pages
 from adapterhub.ops.updates import KernelOp, Place, Places, Run, Segments, Update, Updates, updates_of
 

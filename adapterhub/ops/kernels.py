@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -16,7 +15,17 @@ import torch
 from torch import Tensor
 
 from adapterhub.errors import UnavailableError
+from adapterhub.ops.c_interface import (
+    NOWHERE,
+    SIGNATURES,
+    ChunkStruct,
+    DecoderLayerStruct,
+    LayerStruct,
+    OptionsStruct,
+    StepStruct,
+)
 from adapterhub.ops.compiled import Compiled
+from adapterhub.ops.int8_rows import Matrices, Quantized
 from adapterhub.ops.updates import (
     KernelOp,
     Place,
@@ -24,142 +33,12 @@ from adapterhub.ops.updates import (
     PlaceStruct,
     Run,
     Segments,
-    SegmentStruct,
     Update,
     Updates,
     updates_of,
 )
 
 K = TypeVar("K")
-
-ALIGNED = 64
-"""Bytes that a row of int8 values is padded to."""
-
-
-class QuantizedStruct(Structure):
-    _fields_ = (("values", c_void_p), ("scale", c_void_p), ("sum", c_void_p), ("stride", c_long))
-
-
-class MatrixStruct(Structure):
-    _fields_ = (("weight", c_void_p), ("scale", c_void_p), ("bias", c_void_p), ("y", c_void_p), ("out", c_long))
-
-
-class LayerStruct(Structure):
-    _fields_ = (
-        ("keys", c_void_p),
-        ("values", c_void_p),
-        ("heads", c_long),
-        ("kv_heads", c_long),
-        ("dim", c_long),
-    )
-
-
-class ChunkStruct(Structure):
-    _fields_ = (("places", c_void_p), ("start", c_long), ("stop", c_long), ("row", c_long))
-
-
-class OptionsStruct(Structure):
-    _fields_ = (("scale", c_float), ("softcap", c_float), ("window", c_long), ("sinks", c_void_p))
-
-
-class DecoderLayerStruct(Structure):
-    _fields_ = (
-        ("input_norm", c_void_p),
-        ("mlp_norm", c_void_p),
-        ("q_norm", c_void_p),
-        ("k_norm", c_void_p),
-        ("input_eps", c_float),
-        ("mlp_eps", c_float),
-        ("q_eps", c_float),
-        ("k_eps", c_float),
-        ("qkv", MatrixStruct * 3),
-        ("output", MatrixStruct),
-        ("gate_up", MatrixStruct * 2),
-        ("down", MatrixStruct),
-        ("modules", c_long * 10),
-        ("cache", LayerStruct),
-        ("options", OptionsStruct),
-    )
-
-
-class StepStruct(Structure):
-    _fields_ = (
-        ("rows", c_long),
-        ("hidden", c_long),
-        ("cos", c_void_p),
-        ("sin", c_void_p),
-        ("places", c_void_p),
-        ("chunks", c_long),
-        ("c", POINTER(ChunkStruct)),
-        ("segments", c_long),
-        ("s", POINTER(SegmentStruct)),
-        ("fronts", c_int),
-        ("parts", c_int),
-        ("threads", c_int),
-    )
-
-
-class Quantized(NamedTuple):
-    """Rows in int8, with one scale each: three arrays in one piece of memory."""
-
-    memory: Tensor
-    """uint8: values, scales and sums, one behind the other."""
-    rows: int
-    stride: int
-    struct: QuantizedStruct
-
-    @classmethod
-    def empty(cls, rows: int, width: int) -> Self:
-        stride = -(-width // ALIGNED) * ALIGNED
-        memory = torch.empty(rows * (stride + 8), dtype=torch.uint8)
-        values = memory.data_ptr()
-        scale = values + rows * stride
-        return cls(memory, rows, stride, QuantizedStruct(values, scale, scale + 4 * rows, stride))
-
-    @property
-    def values(self) -> Tensor:
-        """int8 [rows, stride], zeros behind a row's own values."""
-        return self.memory[: self.rows * self.stride].view(torch.int8).view(self.rows, self.stride)
-
-    @property
-    def scale(self) -> Tensor:
-        """fp32 [rows]"""
-        return self.memory[-8 * self.rows : -4 * self.rows].view(torch.float32)
-
-    @property
-    def sum(self) -> Tensor:
-        """int32 [rows], of a row's values."""
-        return self.memory[-4 * self.rows :].view(torch.int32)
-
-
-class Matrix(NamedTuple):
-    """An int8 weight, ready to multiply."""
-
-    weight: Tensor
-    """As `pack_int8` gives it."""
-    scale: Tensor
-    """fp32 [out]"""
-    bias: Tensor | None
-    """fp32 [out]"""
-
-
-class Matrices(NamedTuple):
-    """Weights that multiply the same rows in one call."""
-
-    structs: ctypes.Array[MatrixStruct]
-    width: int
-    """Values of a row."""
-    outs: tuple[int, ...]
-    kept: tuple[Matrix, ...]
-
-    @classmethod
-    def of(cls, width: int, *matrices: Matrix) -> Self:
-        outs = tuple(m.scale.shape[0] for m in matrices)
-        rows = (
-            MatrixStruct(m.weight.data_ptr(), m.scale.data_ptr(), _address(m.bias), None, out)
-            for m, out in zip(matrices, outs, strict=True)
-        )
-        return cls((MatrixStruct * len(matrices))(*rows), width, outs, matrices)
 
 
 class Layer(NamedTuple):
@@ -173,9 +52,6 @@ class Layer(NamedTuple):
     def struct(self, heads: int) -> LayerStruct:
         _, kv_heads, _, dim = self.values.shape
         return LayerStruct(self.keys.data_ptr(), self.values.data_ptr(), heads, kv_heads, dim)
-
-
-NOWHERE = QuantizedStruct(None, None, None, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,31 +248,6 @@ class Kernels:
         return h, delta
 
 
-_ROWS = (c_long, c_long)
-SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "adapterhub_int8_tile": (c_long, ()),
-    "adapterhub_quantize": (None, (*_ROWS, c_void_p, QuantizedStruct, c_int)),
-    "adapterhub_int8_matmul": (None, (*_ROWS, QuantizedStruct, c_long, POINTER(MatrixStruct), c_int)),
-    "adapterhub_add_norm": (
-        None,
-        (*_ROWS, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_void_p, QuantizedStruct, c_int),
-    ),
-    "adapterhub_silu_gate": (None, (*_ROWS, c_void_p, c_void_p, c_void_p, QuantizedStruct, c_int)),
-    "adapterhub_has_float16": (c_long, ()),
-    "adapterhub_updates": (None, (c_long, POINTER(PlaceStruct), c_long, POINTER(SegmentStruct), c_int)),
-    "adapterhub_scale_rows": (None, (PlaceStruct, c_long, POINTER(SegmentStruct))),
-    "adapterhub_store": (
-        None,
-        (c_long, LayerStruct, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int),
-    ),
-    "adapterhub_layers": (c_int, (c_long, POINTER(DecoderLayerStruct), StepStruct, c_void_p, c_void_p)),
-    "adapterhub_attend": (
-        c_int,
-        (LayerStruct, c_long, POINTER(ChunkStruct), OptionsStruct, c_void_p, c_void_p, c_int),
-    ),
-}
-
-
 def _check(*tensors: Tensor | None) -> None:
     """Only our own code calls a kernel: what does not fit is our bug, and would read another's memory."""
     for tensor in tensors:
@@ -407,19 +258,3 @@ def _check(*tensors: Tensor | None) -> None:
 
 def _address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
-
-
-def pack_int8(weight: Tensor, tile: int) -> Tensor:
-    """int8 [out, in] as the kernel reads it: uint8 [out / tile, in / 4, tile, 4] with 128 added, padded."""
-    out, width = weight.shape
-    padded = torch.zeros(-(-out // tile) * tile, -(-width // 4) * 4, dtype=torch.int8)
-    padded[:out, :width] = weight
-    moved = (padded.to(torch.int16) + 128).to(torch.uint8)
-    return moved.view(len(padded) // tile, tile, -1, 4).transpose(1, 2).contiguous()
-
-
-def unpack_int8(packed: Tensor, out: int, width: int) -> Tensor:
-    """The weight that `pack_int8` was given: int8 [out, width]."""
-    tiles, groups, tile, _ = packed.shape
-    rows = packed.transpose(1, 2).reshape(tiles * tile, groups * 4)[:out, :width]
-    return (rows.to(torch.int16) - 128).to(torch.int8)
