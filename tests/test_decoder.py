@@ -10,12 +10,16 @@ import pytest
 import torch
 from conftest import save_random_adapter
 from test_families import FAMILIES, RUN_BY_KERNELS
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from adapterhub.adapter import Adapter, read_folder
 from adapterhub.base import BaseModel
 from adapterhub.engine.decoder import Decoder
 from adapterhub.engine.runner import Runner
+from adapterhub.method import BaseShape, Method, MethodConfig, Param, Params, Site
+from adapterhub.plugins import Methods, installed_methods
+from adapterhub.testing import save_random_adapter as save_random
 from adapterhub.testing import save_tiny_llama, save_tokenizer
 from adapterhub.testing.equality import Row, greedy, recording_engine, run
 
@@ -65,14 +69,33 @@ def test_one_call_for_all_layers_gives_the_same_bits(base: BaseModel, tmp_path: 
         assert torch.equal(one.logits, other.logits)
 
 
-def test_a_step_with_another_method_changes_nothing_for_its_neighbours(base: BaseModel, tmp_path: Path) -> None:
-    """Beside (IA)3, which no kernel computes, the layers run part by part."""
+class Beside(Method[MethodConfig]):
+    """A stranger's: at a module that LoRA acts on too, and reads what another one is given."""
+
+    name, peft_type, Config = "beside", "BESIDE", MethodConfig
+
+    def sites(self, config: MethodConfig, shape: BaseShape) -> list[Site]:
+        layer, module = shape.layers[0], f"{shape.layers[0]}.self_attn.q_proj"
+        params = {"a": Param((shape.modules[module].out_features,))}
+        return [Site("module", params, module=module, tap=f"{layer}.input_layernorm")]
+
+    def post(self, config: MethodConfig, p: Params, x: Tensor, y: Tensor) -> Tensor:
+        return y + x.sum(dim=-1, keepdim=True) * p["a"]
+
+
+def test_a_step_with_a_method_that_no_kernel_computes_changes_nothing_for_its_neighbours(
+    base: BaseModel, tmp_path: Path
+) -> None:
     known = adapters(base, tmp_path)
-    request = greedy(range(5, 30), "sha256:0", 8)
-    with recording_engine(base, known) as (engine, recorder):
-        (alone,) = run(engine, recorder, [request])
-        together = run(engine, recorder, [request, greedy(range(9, 40), "sha256:2", 8)])[0]
-    assert torch.equal(alone.logits, together.logits)
+    made = save_random(tmp_path / "beside", Beside(), MethodConfig(), base.shape)
+    known["sha256:3"] = replace(read_folder(made), digest="sha256:3")
+    methods = Methods({**installed_methods().by_name, "beside": Beside()}, ())
+    requests = [greedy(range(5, 30), f"sha256:{index}", 8) for index in (0, 2)]
+    with recording_engine(base, known, methods=methods) as (engine, recorder):
+        alone = [run(engine, recorder, [request])[0] for request in requests]
+        together = run(engine, recorder, [*requests, greedy(range(9, 40), "sha256:3", 8)])
+    for one, other in zip(alone, together, strict=False):
+        assert torch.equal(one.logits, other.logits)
 
 
 def test_an_adapter_takes_its_own_bytes(tmp_path: Path) -> None:

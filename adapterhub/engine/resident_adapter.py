@@ -117,6 +117,8 @@ class ResidentAdapter:
     """Modules whose input it computes."""
     taps: frozenset[tuple[str, str]] = field(init=False)
     """Modules with a site that reads another module's input, and those others."""
+    native_taps: frozenset[tuple[str, str]] = field(init=False)
+    """Those of them that `updates` computes."""
     hooked: frozenset[str] = field(init=False)
     """Modules that need the engine's hooks."""
 
@@ -127,6 +129,7 @@ class ResidentAdapter:
         native = {name: bound.update for name, bound in self.modules.items() if bound.update}
         self.fronts = frozenset(name for name, update in native.items() if update.front is not None)
         self.native = frozenset(native.keys() - self.fronts)
+        self.native_taps = frozenset(pair for pair in self.taps if pair[0] in native)
 
     def first_row(self, prompt_ids: tuple[int, ...]) -> int:
         """The first position of a request that it changes, virtual tokens counted; beyond all where it changes none.
@@ -326,8 +329,8 @@ def _scales_input(op: Op) -> bool:
 
 def _is_known_place(op: KernelOp, name: str, tap: str, shape: BaseShape) -> bool:
     """Whether a module's rows are one a position, and what the op reads is its input or the residual in front of it."""
-    if shape.modules[name].kind in LINEAR and not tap:
-        return True
+    if shape.modules[name].kind in LINEAR:
+        return not tap  # others' ops there read its input
     beside = (name, tap) in zip(shape.mlp_outputs, shape.mlp_inputs, strict=True)
     behind = name in (*shape.attention_outputs, *shape.mlp_outputs, *shape.layers)
     return isinstance(op, Bottleneck) and (beside or (behind and op.reads_output))

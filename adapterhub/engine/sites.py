@@ -37,6 +37,8 @@ class Acting(NamedTuple):
     """Modules whose input is changed, or read elsewhere."""
     taps: frozenset[tuple[str, str]] = frozenset()
     """Modules with a site that reads another module's input, and those others."""
+    native_taps: frozenset[tuple[str, str]] = frozenset()
+    """Those of them that the kernels compute."""
 
     tapped: frozenset[str] = frozenset()
     """Modules whose input is read elsewhere."""
@@ -51,11 +53,14 @@ class Acting(NamedTuple):
         fronts = frozenset().union(*(adapter.fronts for adapter in adapters))
         behind = frozenset().union(*(adapter.modules.keys() - adapter.native - adapter.fronts for adapter in adapters))
         taps = frozenset().union(*(adapter.taps for adapter in adapters))
+        native_taps = frozenset().union(*(adapter.native_taps for adapter in adapters))
         own = frozenset().union(*(_own_inputs(adapter) for adapter in adapters))
         tapped = frozenset(tap for _, tap in taps)
         front = fronts | own | tapped
         digests = tuple(adapter.digest for adapter in adapters)
-        return cls(digests, native, fronts, behind, front, taps, tapped, native | behind | front, behind | own)
+        return cls(
+            digests, native, fronts, behind, front, taps, native_taps, tapped, native | behind | front, behind | own
+        )
 
 
 class Sites:
@@ -162,7 +167,7 @@ class Sites:
 
     def _read(self, name: str, own: Tensor) -> Tensor:
         """What updates at a module read: the input of the one that it taps, or its own."""
-        for module, tap in self.acting.taps:
+        for module, tap in self.acting.native_taps:
             if module == name:
                 return self._inputs[tap].contiguous()
         return own
