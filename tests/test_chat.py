@@ -138,7 +138,7 @@ class Terminal:
         return before + text
 
     def press(self, key: str, until: str) -> None:
-        """A key, again each second: of a machine with much to do one is lost now and then, as a user would see."""
+        """A key, again each second: readline misses a Ctrl-C between its prompt and its wait for keys."""
         for _ in range(60):
             self.type(key)
             deadline = time.monotonic() + 1
@@ -149,10 +149,13 @@ class Terminal:
                 break
         self.wait_for(until)
 
-    def close(self) -> int:
-        code = self.process.wait(timeout=60)
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
         os.close(self._fd)
-        return code
 
 
 def _own() -> None:
@@ -164,27 +167,28 @@ def _own() -> None:
 
 
 def test_on_a_terminal_ctrl_c_ends_the_answer_and_ctrl_d_the_chat(server: Serving, tmp_path: Path) -> None:
-    terminal = Terminal(server, tmp_path)
-    terminal.wait_for("base> ")
-    with server.cut_short():
-        terminal.type("tell me a lot\n")
-        server.wait_until(lambda: server.engine.stats().running == 1)
-        time.sleep(0.1)
-        terminal.press("\x03", until="(stopped)")
-    server.pace.seconds = 0.0
-    terminal.wait_for("base> ")
-    terminal.type("/compare team/a team/b\n")
-    terminal.wait_for("team/a | team/b> ")
-    terminal.type("both\n")
-    shown = terminal.wait_for("team/a | team/b> ")
-    assert re.search(r"team/a +team/b", shown)
-    terminal.type("/transcript\x03")  # what stands on the line is dropped
-    terminal.wait_for("team/a | team/b> ")
-    terminal.type("\x1b[A\x1b[A\n")  # two back in the history
-    terminal.wait_for("team/a and team/b answer")
-    terminal.wait_for("> ")
-    terminal.type("\x04")
-    assert terminal.close() == 0
+    with Terminal(server, tmp_path) as terminal:
+        terminal.wait_for("base> ")
+        with server.cut_short():
+            terminal.type("tell me a lot\n")
+            server.wait_until(lambda: server.engine.stats().running == 1)
+            time.sleep(0.1)
+            terminal.press("\x03", until="(stopped)")
+        server.pace.seconds = 0.0
+        terminal.wait_for("base> ")
+        terminal.type("/compare team/a team/b\n")
+        terminal.wait_for("team/a | team/b> ")
+        terminal.type("both\n")
+        shown = terminal.wait_for("team/a | team/b> ")
+        assert re.search(r"team/a +team/b", shown)
+        terminal.type("/transcript")
+        terminal.wait_for("/transcript")
+        terminal.press("\x03", until="team/a | team/b> ")  # what stands on the line is dropped
+        terminal.type("\x1b[A\x1b[A\n")  # two back in the history
+        terminal.wait_for("team/a and team/b answer")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.process.wait(timeout=60) == 0
     history = tmp_path / "adapterhub" / "chat_history"
     assert history.read_text().splitlines()[0] == "tell me a lot"
     assert history.stat().st_mode & 0o777 == 0o600

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from adapterhub.cli.output import printable
 from adapterhub.cli.server import Server, server_options
 
 if TYPE_CHECKING:
-    from adapterhub.chat import Session, Voice
+    from adapterhub.chat import Voice
 
 EXAMPLE = """\
 adapterhub chat --adapter team/support
@@ -95,15 +96,18 @@ def _chat(
         else:
             messages = piped_messages()
         for message in messages:
-            _take(runner, session, message, goes_on=typed)
+            runner.run(_stoppable(session.take(message)) if typed else session.take(message))
             if session.ended:
                 break
 
 
-def _take(runner: asyncio.Runner, session: Session, message: str, *, goes_on: bool) -> None:
+async def _stoppable(taken: Coroutine[Any, Any, None]) -> None:
+    """Ctrl-C cancels it, and pressed again does no more than that: nothing of it is left in the loop."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(taken)
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
-        runner.run(session.take(message))
-    except KeyboardInterrupt:
-        if not goes_on:
-            raise
+        await task
+    except asyncio.CancelledError:
         click.echo("\n(stopped)")
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
