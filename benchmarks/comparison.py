@@ -59,6 +59,13 @@ class Comparison(NamedTuple):
         ours, best = self.rate(OURS, cell), self.best(cell)
         return ours / best[1] if ours and best else None
 
+    def over(self, peer: str, cell: str) -> float | None:
+        """Ours over that one, which must answer right."""
+        if peer not in self.found["contenders"] or self.found["contenders"][peer]["wrong"]:
+            return None
+        ours, theirs = self.rate(OURS, cell), self.rate(peer, cell)
+        return ours / theirs if ours and theirs else None
+
     def kept(self, pairs: list[tuple[str, str]]) -> list[str]:
         """Markdown: for each contender, what a cell keeps of another's tokens a second."""
         heads = [f"{cell} / {to}" for cell, to in pairs]

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.work import Bench, Plot, Work
+from benchmarks.work import Bench, Goal, Plot, Work
 
 JSON_FILE = "bench.json"
 PAGE_FILE = "bench.md"
@@ -21,7 +21,8 @@ def write_report(bench: Bench, works: list[Work]) -> list[str]:
     bench.output.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"machine": machine(), "base": bench.base, "rounds": bench.rounds}
     found |= {"adapter_dtype": bench.adapter_dtype, "works": {}}
-    lines = []
+    lines: list[str] = []
+    goals: list[Goal] = []
     plots: list[tuple[str, Plot]] = []
     for work in works:
         bench.say(f"{work.title}; load average {os.getloadavg()[0]:.2f}")
@@ -30,11 +31,12 @@ def write_report(bench: Bench, works: list[Work]) -> list[str]:
         found["works"][work.name] = result | {"title": work.title, "took": time.perf_counter() - started}
         (bench.output / JSON_FILE).write_text(json.dumps(found, indent=1))
         lines += [f"## {work.title}", "", *work.table(result)]
-        (bench.output / PAGE_FILE).write_text("\n".join([*head(found), *lines]))
+        goals += work.goals(result)
+        (bench.output / PAGE_FILE).write_text("\n".join([*head(found), *reached(goals), *lines]))
         if plot := work.plot(result):
             plots.append((work.name, plot))
     draw(plots, bench.output / PLOT_FILE, bench)
-    return [*head(found), *lines]
+    return [*head(found), *reached(goals), *lines]
 
 
 def machine() -> dict[str, Any]:
@@ -54,9 +56,22 @@ def head(found: dict[str, Any]) -> list[str]:
     return [
         f"{facts['processor']}, {facts['cores']} cores, Python {facts['python']}, {facts['date']}; load average at the "
         f"start {facts['load']:.2f}. Base {found['base']}, adapters in {found['adapter_dtype']}; medians of "
-        f"{found['rounds']} rounds; tokens/s count generated tokens, the prompts' time included.",
+        f"{found['rounds']} rounds; tokens/s count generated tokens, the prompts' time included; of training, those "
+        "that were learned from.",
         "",
     ]
+
+
+def reached(goals: list[Goal]) -> list[str]:
+    """A table of what is aimed for, what it came to, and whether that is enough."""
+    if not goals:
+        return []
+    lines = ["## What is aimed for", "", "| ratio | measured | aim | |", "| --- | ---: | ---: | --- |"]
+    for goal in goals:
+        figure = "" if goal.figure is None else f"{goal.figure:.3g}"
+        bound = f"at {'most' if goal.at_most else 'least'} {goal.bound:g}"
+        lines.append(f"| {goal.what} | {figure} | {bound} | {'reached' if goal.reached else '**not reached**'} |")
+    return [*lines, ""]
 
 
 def draw(plots: list[tuple[str, Plot]], path: Path, bench: Bench) -> None:

@@ -49,6 +49,23 @@ class Plot(NamedTuple):
     curves: list[Curve]
 
 
+class Goal(NamedTuple):
+    """What a figure is to be."""
+
+    what: str
+    figure: float | None
+    """None where it could not be measured."""
+    bound: float
+    at_most: bool = False
+    """The figure is not to be above the bound, instead of below it."""
+
+    @property
+    def reached(self) -> bool:
+        if self.figure is None:
+            return False
+        return self.figure <= self.bound if self.at_most else self.figure >= self.bound
+
+
 class Work(Protocol):
     """A part of the bench; `works/` holds one in each file."""
 
@@ -68,6 +85,10 @@ class Work(Protocol):
 
     def table(self, found: dict[str, Any]) -> list[str]:
         """Lines of Markdown, from what `run` gave and nothing else."""
+        ...
+
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        """What the project wants of it; ratios only, so that they hold for other machines too."""
         ...
 
     def plot(self, found: dict[str, Any]) -> Plot | None:

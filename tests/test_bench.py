@@ -12,8 +12,9 @@ import pytest
 from benchmarks.answers import Probe
 from benchmarks.comparison import Comparison
 from benchmarks.contender import Contender, ContenderError, Recipe
-from benchmarks.report import write_report
-from benchmarks.work import Bench
+from benchmarks.report import reached, write_report
+from benchmarks.work import Bench, Goal
+from benchmarks.works.w1 import W1
 from benchmarks.works.w4 import W4
 
 PROBE = Probe([[5, 6, 7, 8], [200, 9, 31, 77]], 3)
@@ -78,6 +79,19 @@ def test_wrong_answers_never_count_as_the_best_peer() -> None:
 def test_what_a_cell_keeps_is_the_median_of_each_rounds_ratio() -> None:
     kept = Comparison(FOUND).ratio("adapterhub", "32 x N=8", "32 x N=0")
     assert kept == pytest.approx((0.9 + 0.7) / 2)
+
+
+def test_goals_are_told_as_reached_or_not_and_never_where_nothing_was_measured() -> None:
+    goals = {goal.what: goal for goal in W1().goals(FOUND)}
+    assert goals["32 x N=8 over the best peer"].reached  # 3.0 of 3.0
+    assert goals["32 x N=1 over the best peer"].figure is None
+    assert not goals["32 x N=1 over the best peer"].reached
+    table = reached([Goal("memory", 1.06, 1.05, at_most=True), Goal("speed", 1.06, 1.05), Goal("other", None, 1.0)])
+    assert table[4:7] == [
+        "| memory | 1.06 | at most 1.05 | **not reached** |",
+        "| speed | 1.06 | at least 1.05 | reached |",
+        "| other |  | at least 1 | **not reached** |",
+    ]
 
 
 def test_contenders_run_in_rounds_and_leave_figures_a_page_and_a_plot(tiny_base: Path, tmp_path: Path) -> None:

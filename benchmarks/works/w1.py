@@ -9,10 +9,13 @@ from adapterhub.base.model import read_base
 from benchmarks.adapter_folders import lora_folders
 from benchmarks.comparison import Comparison
 from benchmarks.prompts import Prompts
+from benchmarks.roster import OURS
 from benchmarks.throughput import Cell, Throughput
-from benchmarks.work import Bench, Plot
+from benchmarks.work import Bench, Goal, Plot
 
 RANK = 8
+FAST_ALONE = "openvino-int8"
+"""The peer of our kind of weights."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,28 @@ class W1:
         pairs += [(Cell(self.requests, count).name, base.name) for count in self.counts]
         comparison = Comparison(found)
         return [*comparison.lines(), *comparison.kept(pairs)]
+
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        comparison = Comparison(found)
+        cells = {count: Cell(self.requests, count).name for count in (0, *self.counts)}
+        bare = Cell(self.requests, 0, bare=True).name
+        single = Cell(1, 0, bare=True).name
+        goals = [
+            Goal(f"{cells[count]} over the best peer", comparison.over_best(cells[count]), bound)
+            for count, bound in ((0, 1.0), (1, 1.2), (8, 3.0), (32, 4.0))
+        ]
+        goals.append(Goal(f"{single} over {FAST_ALONE}", comparison.over(FAST_ALONE, single), 1.0))
+        return [
+            *goals,
+            *(
+                Goal(f"{cell} over {to}", comparison.ratio(OURS, cell, to), bound)
+                for cell, to, bound in (
+                    (cells[1], cells[0], 0.93),
+                    (cells[32], cells[0], 0.85),
+                    (cells[0], bare, 0.98),
+                )
+            ),
+        ]
 
     def plot(self, found: dict[str, Any]) -> Plot | None:
         cells = {Cell(self.requests, count).name: float(count) for count in (0, *self.counts)}

@@ -12,7 +12,7 @@ from adapterhub.base import BaseModel
 from adapterhub.engine import Engine
 from benchmarks.recipes import Recipe, resident
 from benchmarks.step import Work as Requests
-from benchmarks.work import Bench, Plot
+from benchmarks.work import Bench, Goal, Plot
 
 MIX: tuple[Recipe, ...] = (
     ("lora", {"r": 4}),
@@ -55,17 +55,30 @@ class W2:
         return {"rows": rows}
 
     def table(self, found: dict[str, Any]) -> list[str]:
-        rates = {name: [row["rate"] for row in found["rows"] if row["case"] == name] for name in CASES}
-        ratio = median(mix / equal for mix, equal in zip(rates["mix"], rates["8 x LoRA"], strict=True))
+        rates = _rates(found)
         return [
             "| | base | 8 x LoRA | mix | mix / 8 x LoRA |",
             "| --- | ---: | ---: | ---: | ---: |",
-            f"| tokens/s | {' | '.join(f'{median(rates[name]):.0f}' for name in CASES)} | {ratio:.2f} |",
+            f"| tokens/s | {' | '.join(f'{median(rates[name]):.0f}' for name in CASES)} | {_ratio(rates):.2f} |",
             "",
         ]
+
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        return [Goal("the mix over 8 LoRA adapters", _ratio(_rates(found)), 0.85)]
 
     def plot(self, found: dict[str, Any]) -> Plot | None:
         return None
 
 
 CASES = ("base", "8 x LoRA", "mix")
+
+
+def _rates(found: dict[str, Any]) -> dict[str, list[float]]:
+    """Of each case, by round."""
+    by_round = sorted(found["rows"], key=lambda row: int(row["round"]))
+    return {name: [row["rate"] for row in by_round if row["case"] == name] for name in CASES}
+
+
+def _ratio(rates: dict[str, list[float]]) -> float:
+    """The median of each round's."""
+    return median(mix / equal for mix, equal in zip(rates["mix"], rates["8 x LoRA"], strict=True))

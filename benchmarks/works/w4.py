@@ -13,7 +13,7 @@ from benchmarks.adapter_folders import lora_folders
 from benchmarks.comparison import Comparison
 from benchmarks.prompts import Prompts
 from benchmarks.throughput import Cell, Throughput
-from benchmarks.work import Bench, Plot
+from benchmarks.work import Bench, Goal, Plot
 
 RANK = 8
 
@@ -52,6 +52,9 @@ class W4:
         base = Cell(self.requests, 0).name
         comparison = Comparison(found)
         return [*comparison.lines(), *comparison.kept([(Cell(self.requests, n).name, base) for n in self.counts])]
+
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        return []
 
     def plot(self, found: dict[str, Any]) -> Plot | None:
         cells = {Cell(self.requests, count).name: float(count) for count in (0, *self.counts)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapterhub.base import BaseModel
 from benchmarks.serve import compare
-from benchmarks.work import Bench, Plot
+from benchmarks.work import Bench, Goal, Plot
 from benchmarks.work_folder import work_folder
 
 
@@ -46,13 +46,20 @@ class W5:
     def table(self, found: dict[str, Any]) -> list[str]:
         rows = found["rows"]
         engine, server = (median(row[name] for row in rows) for name in ("engine", "server"))
-        ratio = median(row["server"] / row["engine"] for row in rows)
         return [
             "| | engine alone | over gRPC | ratio | streams that differ from their request alone |",
             "| --- | ---: | ---: | ---: | ---: |",
-            f"| tokens/s | {engine:.0f} | {server:.0f} | {ratio:.2f} | {sum(row['wrong'] for row in rows)} |",
+            f"| tokens/s | {engine:.0f} | {server:.0f} | {_ratio(found):.2f} | {sum(row['wrong'] for row in rows)} |",
             "",
         ]
 
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        return [Goal("over gRPC, over the engine alone", _ratio(found), 0.95)]
+
     def plot(self, found: dict[str, Any]) -> Plot | None:
         return None
+
+
+def _ratio(found: dict[str, Any]) -> float:
+    """The median of each round's."""
+    return float(median(row["server"] / row["engine"] for row in found["rows"]))

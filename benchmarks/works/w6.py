@@ -15,7 +15,7 @@ from benchmarks.contender import ContenderError
 from benchmarks.training.protocol import Spec, write_rows
 from benchmarks.training.rows import in_our_order, rows
 from benchmarks.training.run import run_driver
-from benchmarks.work import Bench, Plot
+from benchmarks.work import Bench, Goal, Plot
 
 OURS, PLAIN = "ours", "plain"
 DRIVERS = (OURS, PLAIN)
@@ -34,6 +34,8 @@ CELLS = (
     Cell("QLoRA", nf4=True, recompute=False),
     Cell("QLoRA, activations computed again", nf4=True, recompute=True),
 )
+SAME_LOSS = 1e-3
+"""Two curves of one seed nearer than this at every step are the same, but for the order of sums."""
 HEADS = (
     *("", "tokens/s", "PEFT+TRL", "ratio", "by processor time"),
     *("peak memory", "PEFT+TRL", "ratio", "losses differ by at most"),
@@ -69,6 +71,17 @@ class W6:
                 notes.append(f"- {cell}: the two did not learn from the same rows; no comparison")
         failed = {f"- {row['cell']}, {row['contender']}: {row['error']}" for row in found["rows"] if "error" in row}
         return [*lines, "", *notes, *sorted(failed), ""]
+
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        goals = []
+        for cell in found["cells"]:
+            pairs = list(_pairs(found, cell))
+            speed, memory = (_ratio(pairs, key) if pairs else None for key in ("rate", "peak_bytes"))
+            goals.append(Goal(f"{cell}: tokens/s over PEFT+TRL", speed, 0.97))
+            goals.append(Goal(f"{cell}: peak memory over PEFT+TRL", memory, 1.0, at_most=True))
+            apart = _apart(pairs) if pairs else None
+            goals.append(Goal(f"{cell}: losses differ by at most", apart, SAME_LOSS, at_most=True))
+        return goals
 
     def plot(self, found: dict[str, Any]) -> Plot | None:
         return None
@@ -106,12 +119,19 @@ def _figures(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
         return [*(format(value, spec) for value in values), ratio(key)]
 
     def ratio(key: str) -> str:
-        return f"{median(ours[key] / plain[key] for ours, plain in pairs):.2f}"
+        return f"{_ratio(pairs, key):.2f}"
 
-    apart = max(
-        abs(one - other) for ours, plain in pairs for one, other in zip(ours["losses"], plain["losses"], strict=True)
-    )
-    return [*medians("rate", 1, ".1f"), ratio("cpu_rate"), *medians("peak_bytes", 1e6, ".0f"), f"{apart:.1e}"]
+    return [*medians("rate", 1, ".1f"), ratio("cpu_rate"), *medians("peak_bytes", 1e6, ".0f"), f"{_apart(pairs):.1e}"]
+
+
+def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str) -> float:
+    return float(median(ours[key] / plain[key] for ours, plain in pairs))
+
+
+def _apart(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
+    """The most that two losses of the same step differ."""
+    losses = ((ours["losses"], plain["losses"]) for ours, plain in pairs)
+    return float(max(abs(one - other) for ours, plain in losses for one, other in zip(ours, plain, strict=True)))
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from adapterhub.base import BaseModel
 from adapterhub.base.model import read_base
 from adapterhub.engine import Engine
 from benchmarks.adapter_folders import lora_folders
-from benchmarks.work import Bench, Curve, Plot
+from benchmarks.work import Bench, Curve, Goal, Plot
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,8 @@ class W7:
         return {"own_bytes": own, "taken_bytes": taken, "told_bytes": told, "seconds": seconds}
 
     def table(self, found: dict[str, Any]) -> list[str]:
-        first, last = (median(found["seconds"][part]) for part in (slice(0, self.window), slice(-self.window, None)))
-        own = found["own_bytes"]
-        each = found["taken_bytes"] / len(found["seconds"])
+        first, last = self.ends(found)
+        own, each = found["own_bytes"], found["taken_bytes"] / len(found["seconds"])
         return [
             f"| | own MB | resident MB | ratio | first {self.window} loads, ms | last {self.window}, ms | ratio |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -55,6 +54,19 @@ class W7:
             f"{1000 * last:.1f} | {last / first:.2f} |",
             "",
         ]
+
+    def goals(self, found: dict[str, Any]) -> list[Goal]:
+        first, last = self.ends(found)
+        each = found["taken_bytes"] / len(found["seconds"])
+        return [
+            Goal("resident bytes over own bytes", each / found["own_bytes"], 1.05, at_most=True),
+            Goal("the last loads' time over the first's", last / first, 1.2, at_most=True),
+        ]
+
+    def ends(self, found: dict[str, Any]) -> tuple[float, float]:
+        """Median seconds of the first loads, and of the last."""
+        seconds = found["seconds"]
+        return median(seconds[: self.window]), median(seconds[-self.window :])
 
     def plot(self, found: dict[str, Any]) -> Plot | None:
         seconds, window = found["seconds"], self.window
