@@ -81,6 +81,14 @@ void silu_gate(struct team *team, long rows, long d, const float *gate, const fl
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
                  const struct matrix *m, struct stream *ahead);
 
+/* What is read once and from one end to the other is asked for so many bytes ahead: past the end of A lies B. */
+#define AHEAD 4096
+
+/* low_rank.c */
+#define UPDATE_ROWS 4 /* of one segment that share what is read of A and B */
+void shrink_rows(const struct update *w, long rows, const float *z, long in, float *u);
+void expand_rows(const struct update *w, long rows, const float *u, float *y, long out, long column, long stop);
+
 /* updates.c */
 void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s);
 void next_region(struct stream *stream);
