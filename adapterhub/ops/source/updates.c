@@ -19,6 +19,7 @@ static void update(const struct update *w, const struct place *p, long row, long
 
 /* Rows of one segment at one module. */
 struct task {
+    const struct segment *s;
     const struct update *w;
     const struct place *p;
     long row, stop;
@@ -38,11 +39,12 @@ static struct task task_of(const struct work *work, long index) {
     while (own >= work->first[segment + 1]) segment++;
     const struct segment *s = work->s + segment;
     long row = s->start + (own - work->first[segment]) * ROWS;
-    return (struct task){s->updates + p->module, p, row, row + ROWS < s->stop ? row + ROWS : s->stop};
+    return (struct task){s, s->updates + p->module, p, row, row + ROWS < s->stop ? row + ROWS : s->stop};
 }
 
-/* All segments at `count` modules, whose products are in their y already. */
-void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s) {
+/* All segments at `count` modules, whose products are in their y already; `joined`: without what is joined to these. */
+void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s,
+                 int joined) {
     long first[segments + 1];
     first[0] = 0;
     for (long i = 0; i < segments; i++) first[i + 1] = first[i] + (s[i].stop - s[i].start + ROWS - 1) / ROWS;
@@ -55,6 +57,7 @@ void update_rows(struct team *team, long count, const struct place *places, long
             for (long i = 0; next && i < AHEAD; i += 64) __builtin_prefetch(next + i, 0, 1);
         }
         if (!t.w->rank && !t.w->scale && !t.w->shift) continue;
+        if (joined && is_joined(t.s, t.w)) continue;
         update(t.w, t.p, t.row, t.stop - t.row);
     }
     together(team);
@@ -62,19 +65,44 @@ void update_rows(struct team *team, long count, const struct place *places, long
 
 EXPORT void adapterhub_updates(long count, const struct place *places, long segments, const struct segment *s,
                                int threads) {
-    TEAM(team, threads) update_rows(&team, count, places, segments, s);
+    TEAM(team, threads) update_rows(&team, count, places, segments, s, 0);
+}
+
+/* Where the hidden values of a segment's rows begin, at one of the modules. */
+static float *hidden_of(const struct joined *j, const struct segment *s, long place, long row) {
+    const struct update *w = s->updates + j->m.at[place];
+    return j->u + (place * j->rows + s->start) * j->rank + (row - s->start) * w->rank;
+}
+
+/* f(A x + bias) of rows whose x was just made, at all modules. */
+void shrink_block(const struct joined *j, struct block b) {
+    for (long i = 0; i < j->m.count; i++) {
+        const struct update *w = b.s->updates + j->m.at[i];
+        if (is_joined(b.s, w)) shrink_rows(w, b.stop - b.row, j->x + b.row * j->in, j->in, hidden_of(j, b.s, i, b.row));
+    }
+}
+
+/* What a segment does to its rows `row` to `stop` of y, which were just made, at `width` columns. */
+void expand_tile(const struct joined *j, const struct segment *s, long place, long row, long stop, float *y,
+                 long column, long width) {
+    const struct update *w = s->updates + j->m.at[place];
+    if (!is_joined(s, w) || (!w->rank && !w->scale && !w->shift)) return;
+    long out = j->m.out[place];
+    expand_rows(w, stop - row, hidden_of(j, s, place, row), y + row * out, out, column, column + width);
 }
 
 /* Goes on to the tensors of the thread's next segment; where there are none left, to nowhere. */
 void next_region(struct stream *stream) {
     for (; stream->segment < stream->stop; stream->segment += stream->step) {
-        const struct update *w = stream->segment->updates;
-        long first = stream->first, last = stream->last;
-        while (first <= last && !w[first].rank) first++;
-        while (last > first && !w[last].rank) last--;
+        const struct segment *s = stream->segment;
+        const struct modules *m = s->stop - s->start > 1 ? stream->then : stream->now;
+        long first = 0, last = m->count - 1;
+        while (first <= last && !s->updates[m->at[first]].rank) first++;
+        while (last > first && !s->updates[m->at[last]].rank) last--;
         if (first > last) continue;
-        stream->at = w[first].a;
-        stream->end = (const char *)w[last].b + w[last].rank * stream->out[last - stream->first] * (w[last].b_kind ? 2 : 4);
+        const struct update *end = s->updates + m->at[last];
+        stream->at = s->updates[m->at[first]].a;
+        stream->end = (const char *)end->b + end->rank * m->out[last] * (end->b_kind ? 2 : 4);
         stream->segment += stream->step;
         return;
     }
