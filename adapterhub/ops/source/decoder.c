@@ -101,7 +101,7 @@ struct rows {
     struct quantized narrow, wide, inner; /* of `hidden`, of all heads, of the feed-forward part: one memory in turn */
 };
 
-/* The updates of a product by x; nothing where no segment has several rows. */
+/* The updates of a product by x; nothing where no segment is long. */
 static const struct joined *joined(struct joined *j, const struct product *p, long in, const float *x) {
     if (!j->blocks) return NULL;
     j->m = p->m;
@@ -144,7 +144,7 @@ static void run(struct team *team, const struct step *s, const struct decoder_la
     behind_layer(team, s, h, delta, l->modules[LAYER]);
 }
 
-/* Rows of a step as they are taken together, into `block` [rows]; none where no segment has several. */
+/* Rows of a step as they are taken together, into `block` [rows]; none where no segment is long. */
 static long blocks_of(const struct step *s, struct block *block) {
     const struct segment *next = s->s, *end = s->s + s->segments;
     long count = 0, several = 0;
@@ -154,7 +154,7 @@ static long blocks_of(const struct step *s, struct block *block) {
         if (next == end || row < next->start) continue;
         long stop = row + UPDATE_ROWS < next->stop ? row + UPDATE_ROWS : next->stop;
         block[count] = (struct block){row, stop, next};
-        several |= next->stop - next->start > 1;
+        several |= is_long(next);
     }
     return several ? count : 0;
 }

@@ -72,9 +72,9 @@ struct modules {
     long at[3], out[3];
 };
 
-/* Updates that are computed along with what is around them, where rows lie near: those of segments of several rows
- * that read the modules' input. Their f(A x + bias) follows where x is made, block by block; the rest follows each
- * tile of the product.
+/* Updates that are computed along with what is around them, where rows lie near: those of long segments that read the
+ * modules' input. Their f(A x + bias) follows where x is made, block by block; the rest follows each tile of the
+ * product. For a few rows A and B are what takes the time, and they are read best from one end to the other.
  */
 struct joined {
     long blocks;
@@ -87,9 +87,9 @@ struct joined {
     long in, rows, rank;
 };
 
-INLINE int is_joined(const struct segment *s, const struct update *w) {
-    return s->stop - s->start > 1 && !w->reads_output;
-}
+INLINE int is_long(const struct segment *s) { return s->stop - s->start >= 8; }
+
+INLINE int is_joined(const struct segment *s, const struct update *w) { return is_long(s) && !w->reads_output; }
 
 /* What a thread asks for ahead of its use: the tensors of updates behind the product under way, or, where they are
  * joined, behind the one after it. An adapter's lie one behind the other; the products have time to spare that memory

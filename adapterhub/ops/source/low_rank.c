@@ -15,8 +15,8 @@ INLINE void ask(const int kind, const void *p, long i) {
 }
 
 /* u[row, r] = A[r] . z[row] */
-INLINE void shrink(const int kind, const int rows, const int ranks, const struct update *w, long first, const float *z,
-                   long in, float *u) {
+INLINE void shrink_some(const int kind, const int rows, const int ranks, const struct update *w, long first, const float *z,
+                        long in, float *u) {
     floats acc[ROWS][8];
     for (int i = 0; i < rows; i++)
         for (int r = 0; r < ranks; r++) acc[i][r] = splat(0.0f);
@@ -47,10 +47,10 @@ INLINE void shrink(const int kind, const int rows, const int ranks, const struct
 INLINE void shrink_all(const int kind, const int rows, const int step, const struct update *w, const float *z, long in,
                        float *u) {
     long r = 0;
-    for (; r + step <= w->rank; r += step) shrink(kind, rows, step, w, r, z, in, u);
-    if (step > 4 && r + 4 <= w->rank) { shrink(kind, rows, 4, w, r, z, in, u); r += 4; }
-    if (r + 2 <= w->rank) { shrink(kind, rows, 2, w, r, z, in, u); r += 2; }
-    if (r < w->rank) shrink(kind, rows, 1, w, r, z, in, u);
+    for (; r + step <= w->rank; r += step) shrink_some(kind, rows, step, w, r, z, in, u);
+    if (step > 4 && r + 4 <= w->rank) { shrink_some(kind, rows, 4, w, r, z, in, u); r += 4; }
+    if (r + 2 <= w->rank) { shrink_some(kind, rows, 2, w, r, z, in, u); r += 2; }
+    if (r < w->rank) shrink_some(kind, rows, 1, w, r, z, in, u);
 }
 
 INLINE floats activated(const int activation, floats x) {
@@ -85,94 +85,101 @@ INLINE floats shifted(const struct update *w, floats own, floats change, long co
     return w->shift ? own + load(w->shift + column) : own;
 }
 
-/* Two tiles of B at once. */
-INLINE void expand_two(const int kind, const int rows, const struct update *w, const float *u, float *y, long out,
-                       long column) {
-    floats left[ROWS], right[ROWS];
-    for (int i = 0; i < rows; i++) left[i] = right[i] = splat(0.0f);
-    for (long r = 0, at = column * w->rank, half = LANES * w->rank; r < w->rank; r++, at += LANES) {
-        floats b = held(load_as(kind, w->b, at)), c = held(load_as(kind, w->b, at + half));
-        if (kind == FLOAT32 || r % 2 == 0) ask(kind, w->b, at), ask(kind, w->b, at + half);
+/* One tile of B, or two of the output's tiles at once; only the former are read from one end to the other. */
+INLINE void expand_some(const int kind, const int rows, const int tiles, const struct update *w, const float *u,
+                        float *y, long out, long column) {
+    long rank = w->rank;
+    floats acc[ROWS][2];
+    for (int i = 0; i < rows; i++) acc[i][0] = acc[i][1] = splat(0.0f);
+    for (long r = 0, at = column * rank; r < rank; r++, at += LANES) {
+        floats b = held(load_as(kind, w->b, at)), c = b;
+        if (tiles == 2) c = held(load_as(kind, w->b, at + LANES * rank));
+        else if (kind == FLOAT32 || r % 2 == 0) ask(kind, w->b, at);
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
-            floats v = held(splat(u[i * w->rank + r]));
-            left[i] = fused(v, b, left[i]);
-            right[i] = fused(v, c, right[i]);
+            floats v = splat(u[i * rank + r]);
+            if (tiles == 2) v = held(v);
+            acc[i][0] = fused(v, b, acc[i][0]);
+            if (tiles == 2) acc[i][1] = fused(v, c, acc[i][1]);
         }
     }
-    for (int i = 0; i < rows; i++) {
-        float *to = y + i * out + column;
-        store(to, shifted(w, load(to), left[i], column));
-        store(to + LANES, shifted(w, load(to + LANES), right[i], column + LANES));
-    }
+    for (int i = 0; i < rows; i++)
+        for (int t = 0; t < tiles; t++) {
+            float *to = y + i * out + column + t * LANES;
+            store(to, shifted(w, load(to), acc[i][t], column + t * LANES));
+        }
 }
 
-/* n == 16, or fewer at the end of a row. */
-INLINE void expand(const int kind, const int rows, const struct update *w, const float *u, float *y, long out,
-                   long column, long n) {
-    floats acc[ROWS];
-    for (int i = 0; i < rows; i++) acc[i] = splat(0.0f);
-    for (long r = 0, at = column * w->rank; r < w->rank; r++, at += n) {
-        floats b = n == LANES ? load_as(kind, w->b, at) : load_part_as(kind, w->b, at, n);
-        if (n == LANES && (kind == FLOAT32 || r % 2 == 0)) ask(kind, w->b, at);
-#pragma GCC unroll 4
-        for (int i = 0; i < rows; i++) acc[i] = fused(splat(u[i * w->rank + r]), b, acc[i]);
-    }
-    for (int i = 0; i < rows; i++) {
-        float *to = y + i * out + column;
-        floats own = n == LANES ? load(to) : load_part(to, n);
-        if (w->scale) own = own * (n == LANES ? load(w->scale + column) : load_part(w->scale + column, n));
-        own = own + acc[i];
-        if (w->shift) own = own + (n == LANES ? load(w->shift + column) : load_part(w->shift + column, n));
-        if (n == LANES) store(to, own); else store_part(to, own, n);
-    }
+/* The n < 16 columns at the end of a row. */
+INLINE void expand_end(const int kind, const struct update *w, const float *u, float *y, long column, long n) {
+    floats change = splat(0.0f), own = load_part(y + column, n);
+    for (long r = 0, at = column * w->rank; r < w->rank; r++, at += n)
+        change = fused(splat(u[r]), load_part_as(kind, w->b, at, n), change);
+    if (w->scale) own = own * load_part(w->scale + column, n);
+    own = own + change;
+    if (w->shift) own = own + load_part(w->shift + column, n);
+    store_part(y + column, own, n);
 }
 
-/* Columns `column` to `stop`. */
 INLINE void expand_all(const int kind, const int rows, const struct update *w, const float *u, float *y, long out,
                        long column, long stop) {
-    if (rows > 1)
-        for (; column + 2 * LANES <= stop; column += 2 * LANES) expand_two(kind, rows, w, u, y, out, column);
-    for (; column + LANES <= stop; column += LANES) expand(kind, rows, w, u, y, out, column, LANES);
-    if (column < stop) expand(kind, rows, w, u, y, out, column, stop - column);
+    for (; column + LANES <= stop; column += LANES) expand_some(kind, rows, 1, w, u, y, out, column);
+    for (int i = 0; i < rows && column < stop; i++)
+        expand_end(kind, w, u + i * w->rank, y + i * out, column, stop - column);
 }
 
-/* A function for each kind of numbers and each count of rows; a single one has room for more ranks at a time. */
-#define KIND(kind, rows, step) \
-    static void shrink_##kind##_##rows(const struct update *w, const float *z, long in, float *u) { \
-        shrink_all(kind, rows, step, w, z, in, u); \
-    } \
-    static void expand_##kind##_##rows(const struct update *w, const float *u, float *y, long out, long column, \
-                                       long stop) { \
-        expand_all(kind, rows, w, u, y, out, column, stop); \
+INLINE void expand(const int kind, const struct update *w, long rows, const float *u, float *y, long out, long column,
+                   long stop) {
+    long row = 0;
+    if (stop - column == 2 * LANES) { /* of a tile of the product: the thread's next ones are asked for */
+        long bytes = w->rank * LANES * (kind == FLOAT32 ? 4 : 2);
+        const char *b = (const char *)w->b + column / LANES * bytes + AHEAD;
+        for (long i = 0; i < 2 * bytes; i += 64) __builtin_prefetch(b + i, 0, 1);
+        for (; row + ROWS <= rows; row += ROWS)
+            expand_some(kind, ROWS, 2, w, u + row * w->rank, y + row * out, out, column);
+        for (; row < rows; row++) expand_some(kind, 1, 2, w, u + row * w->rank, y + row * out, out, column);
+        return;
     }
-KIND(FLOAT32, 1, 8) KIND(FLOAT32, 4, 4)
-KIND(BFLOAT16, 1, 8) KIND(BFLOAT16, 4, 4)
-KIND(FLOAT16, 1, 8) KIND(FLOAT16, 4, 4)
+    for (; row + ROWS <= rows; row += ROWS)
+        expand_all(kind, ROWS, w, u + row * w->rank, y + row * out, out, column, stop);
+    for (; row < rows; row++) expand_all(kind, 1, w, u + row * w->rank, y + row * out, out, column, stop);
+}
 
-typedef void (*shrinking)(const struct update *w, const float *z, long in, float *u);
-typedef void (*expanding)(const struct update *w, const float *u, float *y, long out, long column, long stop);
-static const shrinking SHRINK[3][2] = {{shrink_FLOAT32_1, shrink_FLOAT32_4},
-                                       {shrink_BFLOAT16_1, shrink_BFLOAT16_4},
-                                       {shrink_FLOAT16_1, shrink_FLOAT16_4}};
-static const expanding EXPAND[3][2] = {{expand_FLOAT32_1, expand_FLOAT32_4},
-                                       {expand_BFLOAT16_1, expand_BFLOAT16_4},
-                                       {expand_FLOAT16_1, expand_FLOAT16_4}};
+/* u = A z; a single row has room for more ranks at a time. */
+INLINE void shrink(const int kind, const struct update *w, long rows, const float *z, long in, float *u) {
+    long row = 0;
+    for (; row + ROWS <= rows; row += ROWS) shrink_all(kind, ROWS, 4, w, z + row * in, in, u + row * w->rank);
+    for (; row < rows; row++) shrink_all(kind, 1, 8, w, z + row * in, in, u + row * w->rank);
+}
+
+/* Functions for each kind of numbers. */
+#define KIND(kind) \
+    static void shrink_##kind(const struct update *w, long rows, const float *z, long in, float *u) { \
+        shrink(kind, w, rows, z, in, u); \
+    } \
+    static void expand_##kind(const struct update *w, long rows, const float *u, float *y, long out, long column, \
+                              long stop) { \
+        expand(kind, w, rows, u, y, out, column, stop); \
+    }
+KIND(FLOAT32) KIND(BFLOAT16) KIND(FLOAT16)
 
 /* u = f(A z + bias) */
 void shrink_rows(const struct update *w, long rows, const float *z, long in, float *u) {
     if (!w->rank) return;
-    long row = 0;
-    for (; row + ROWS <= rows; row += ROWS) SHRINK[w->a_kind][1](w, z + row * in, in, u + row * w->rank);
-    for (; row < rows; row++) SHRINK[w->a_kind][0](w, z + row * in, in, u + row * w->rank);
+    switch (w->a_kind) {
+    case FLOAT32: shrink_FLOAT32(w, rows, z, in, u); break;
+    case BFLOAT16: shrink_BFLOAT16(w, rows, z, in, u); break;
+    default: shrink_FLOAT16(w, rows, z, in, u);
+    }
     if (w->activation || w->bias)
-        for (row = 0; row < rows; row++) activate(w, u + row * w->rank);
+        for (long row = 0; row < rows; row++) activate(w, u + row * w->rank);
 }
 
 /* y = scale * y + B u + shift, columns `column` to `stop`; `column` is the first of a tile. */
 void expand_rows(const struct update *w, long rows, const float *u, float *y, long out, long column, long stop) {
-    long row = 0;
-    for (; row + ROWS <= rows; row += ROWS)
-        EXPAND[w->b_kind][1](w, u + row * w->rank, y + row * out, out, column, stop);
-    for (; row < rows; row++) EXPAND[w->b_kind][0](w, u + row * w->rank, y + row * out, out, column, stop);
+    switch (w->b_kind) {
+    case FLOAT32: expand_FLOAT32(w, rows, u, y, out, column, stop); break;
+    case BFLOAT16: expand_BFLOAT16(w, rows, u, y, out, column, stop); break;
+    default: expand_FLOAT16(w, rows, u, y, out, column, stop);
+    }
 }

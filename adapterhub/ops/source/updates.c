@@ -95,7 +95,7 @@ void expand_tile(const struct joined *j, const struct segment *s, long place, lo
 void next_region(struct stream *stream) {
     for (; stream->segment < stream->stop; stream->segment += stream->step) {
         const struct segment *s = stream->segment;
-        const struct modules *m = s->stop - s->start > 1 ? stream->then : stream->now;
+        const struct modules *m = is_long(s) ? stream->then : stream->now;
         long first = 0, last = m->count - 1;
         while (first <= last && !s->updates[m->at[first]].rank) first++;
         while (last > first && !s->updates[m->at[last]].rank) last--;
