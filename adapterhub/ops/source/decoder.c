@@ -111,8 +111,9 @@ static const struct joined *joined(struct joined *j, const struct product *p, lo
 }
 
 /* `next` is the layer behind it, or itself. */
-static void run(struct team *team, const struct step *s, const struct decoder_layer *l, const struct decoder_layer *next,
-                int first, float *h, float *delta, const struct rows *r, struct joined j, float *room) {
+static void run(struct team *team, const struct step *s, const struct decoder_layer *l,
+                const struct decoder_layer *next, int first, float *h, float *delta, const struct rows *r,
+                struct joined j, float *room) {
     long rows = s->rows, hidden = s->hidden, inner = l->gate_up[0].out, wide = l->qkv[0].out, dim = l->cache.dim;
     struct quantized none = {0};
     struct product qkv = product(3, l->qkv, l->modules + Q), output = product(1, &l->output, l->modules + OUTPUT);

@@ -23,7 +23,7 @@ enum activation { LINEAR, RELU, SILU, GELU, GELU_TANH };
 
 /* What an adapter does at one module. All but the kinds may be null or 0. */
 struct update {
-    const void *a, *b;          /* in tiles, as updates.c has them */
+    const void *a, *b;          /* in tiles, as low_rank.c has them */
     const float *bias;          /* [rank] */
     const float *scale, *shift; /* [out] */
     const float *front;         /* [in], of the module */

@@ -15,8 +15,8 @@ INLINE void ask(const int kind, const void *p, long i) {
 }
 
 /* u[row, r] = A[r] . z[row] */
-INLINE void shrink_some(const int kind, const int rows, const int ranks, const struct update *w, long first, const float *z,
-                        long in, float *u) {
+INLINE void shrink_some(const int kind, const int rows, const int ranks, const struct update *w, long first,
+                        const float *z, long in, float *u) {
     floats acc[ROWS][8];
     for (int i = 0; i < rows; i++)
         for (int r = 0; r < ranks; r++) acc[i][r] = splat(0.0f);
