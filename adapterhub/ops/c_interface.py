@@ -67,6 +67,7 @@ class StepStruct(Structure):
         ("s", POINTER(SegmentStruct)),
         ("fronts", c_int),
         ("parts", c_int),
+        ("rank", c_long),
         ("threads", c_int),
     )
 

@@ -242,6 +242,7 @@ class Kernels:
         rows, hidden = h.shape
         step = StepStruct(rows, hidden, cos.data_ptr(), sin.data_ptr(), places.data_ptr(), len(chunks), chunks)
         step.fronts, step.parts = fronts, parts
+        step.rank = max((updates.rank for updates in segments.kept), default=0)
         step.segments, step.s, step.threads = segments.size, segments.structs, torch.get_num_threads()
         if self._c.adapterhub_layers(len(layers), layers, step, h.data_ptr(), delta.data_ptr()):
             raise MemoryError("decoder layers: no memory for a step's rows")

@@ -25,32 +25,48 @@ struct step {
     const struct segment *s;
     int fronts; /* whether any segment scales what a module is given */
     int parts;  /* whether any acts on what attention, the feed-forward part or a layer gives */
+    long rank;  /* the highest of any */
     int threads;
 };
 
 #if defined(__AVX512VNNI__)
 
-/* Products of rows that are in q already, and their updates by x, the same rows in fp32. */
-static void linear(struct team *team, const struct step *s, long in, float *x, const struct quantized *q, long count,
-                   const struct matrix *matrices, const long *modules, float *const *y) {
+/* A module's or several modules' products, of rows that are in q already. */
+struct product {
+    const struct matrix *matrices;
+    struct modules m;
+};
+
+static struct product product(long count, const struct matrix *matrices, const long *modules) {
+    struct product p = {matrices, {count, {0}, {0}}};
+    for (long i = 0; i < count; i++) p.m.at[i] = modules[i], p.m.out[i] = matrices[i].out;
+    return p;
+}
+
+/* With the updates by x, the same rows in fp32. `then`: the product after it. */
+static void linear(struct team *team, const struct step *s, long in, float *x, const struct quantized *q,
+                   const struct product *product, const struct product *then, const struct joined *j,
+                   float *const *y) {
     struct matrix m[3];
     struct place p[3];
+    long count = product->m.count;
     for (long i = 0; i < count; i++) {
-        m[i] = matrices[i];
+        m[i] = product->matrices[i];
         m[i].y = y[i];
-        p[i] = (struct place){modules[i], in, m[i].out, x, y[i]};
+        p[i] = (struct place){product->m.at[i], in, m[i].out, x, y[i]};
     }
-    long out[3];
-    for (long i = 0; i < count; i++) out[i] = m[i].out;
-    struct stream ahead = {s->s + member(), s->s + s->segments, team->threads, modules[0], modules[count - 1], out, 0, 0};
-    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m, s->segments ? &ahead : NULL);
-    if (s->segments) update_rows(team, count, p, s->segments, s->s);
+    struct stream ahead = {s->s + member(), s->s + s->segments, team->threads, &product->m, &then->m, 0, 0};
+    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m, j, s->segments ? &ahead : NULL);
+    int left = 0;
+    for (long i = 0; i < s->segments && !left; i++)
+        for (long k = 0; k < count; k++) left |= !is_joined(s->s + i, s->s[i].updates + p[k].module);
+    if (left) update_rows(team, count, p, s->segments, s->s, 1);
 }
 
 /* What acts on the whole part that gave `delta`: it may read the residual `h` in front of it. */
 static void part(struct team *team, const struct step *s, float *h, float *delta, long module) {
     struct place p = {module, s->hidden, s->hidden, h, delta};
-    if (s->parts) update_rows(team, 1, &p, s->segments, s->s);
+    if (s->parts) update_rows(team, 1, &p, s->segments, s->s, 0);
 }
 
 /* What acts on a whole layer, whose output is h + delta: for rows of segments this becomes h, and delta 0. */
@@ -67,13 +83,14 @@ static void behind_layer(struct team *team, const struct step *s, float *h, floa
     together(team);
     /* An update reads what the layer gives from y, which is h here, and adds to it. */
     struct place p = {module, s->hidden, s->hidden, h, h};
-    update_rows(team, 1, &p, s->segments, s->s);
+    update_rows(team, 1, &p, s->segments, s->s, 0);
 }
 
 /* Rows of one module alone, scaled in front where a segment does, in int8. */
-static void rounded(struct team *team, const struct step *s, long in, float *x, struct quantized q, long module) {
+static void rounded(struct team *team, const struct step *s, long in, float *x, struct quantized q, long module,
+                    const struct joined *j) {
     if (s->fronts) scale_rows(team, (struct place){module, in, 0, x, NULL}, s->segments, s->s);
-    quantize(team, s->rows, in, x, q);
+    quantize(team, s->rows, in, x, q, j);
 }
 
 static long aligned(long bytes) { return (bytes + 63) / 64 * 64; }
@@ -84,27 +101,63 @@ struct rows {
     struct quantized narrow, wide, inner; /* of `hidden`, of all heads, of the feed-forward part: one memory in turn */
 };
 
-static void run(struct team *team, const struct step *s, const struct decoder_layer *l, int first, float *h,
-                float *delta, const struct rows *r, float *room) {
+/* The updates of a product by x; nothing where no segment is long. */
+static const struct joined *joined(struct joined *j, const struct product *p, long in, const float *x) {
+    if (!j->blocks) return NULL;
+    j->m = p->m;
+    j->in = in;
+    j->x = x;
+    return j;
+}
+
+/* `next` is the layer behind it, or itself. */
+static void run(struct team *team, const struct step *s, const struct decoder_layer *l,
+                const struct decoder_layer *next, int first, float *h, float *delta, const struct rows *r,
+                struct joined j, float *room) {
     long rows = s->rows, hidden = s->hidden, inner = l->gate_up[0].out, wide = l->qkv[0].out, dim = l->cache.dim;
     struct quantized none = {0};
-    add_norm(team, rows, hidden, h, first ? NULL : delta, h, l->input_norm, l->input_eps, r->x, r->narrow);
-    linear(team, s, hidden, r->x, &r->narrow, 3, l->qkv, l->modules + Q, (float *[]){r->heads, r->k, r->v});
+    struct product qkv = product(3, l->qkv, l->modules + Q), output = product(1, &l->output, l->modules + OUTPUT);
+    struct product gate_up = product(2, l->gate_up, l->modules + GATE), down = product(1, &l->down, l->modules + DOWN);
+    struct product then = product(3, next->qkv, next->modules + Q);
+    const struct joined *with = joined(&j, &qkv, hidden, r->x);
+    add_norm(team, rows, hidden, h, first ? NULL : delta, h, l->input_norm, l->input_eps, r->x, r->narrow, with);
+    linear(team, s, hidden, r->x, &r->narrow, &qkv, &output, with, (float *[]){r->heads, r->k, r->v});
     if (l->q_norm)
-        add_norm(team, rows * l->cache.heads, dim, r->heads, NULL, NULL, l->q_norm, l->q_eps, r->heads, none);
-    if (l->k_norm) add_norm(team, rows * l->cache.kv_heads, dim, r->k, NULL, NULL, l->k_norm, l->k_eps, r->k, none);
+        add_norm(team, rows * l->cache.heads, dim, r->heads, NULL, NULL, l->q_norm, l->q_eps, r->heads, none, NULL);
+    if (l->k_norm)
+        add_norm(team, rows * l->cache.kv_heads, dim, r->k, NULL, NULL, l->k_norm, l->k_eps, r->k, none, NULL);
     store_rows(team, rows, l->cache, r->heads, r->k, r->v, s->cos, s->sin, s->places);
     attend_rows(team, &l->cache, s->chunks, s->c, &l->options, r->heads, r->attended, room);
-    rounded(team, s, wide, r->attended, r->wide, l->modules[OUTPUT]);
-    linear(team, s, wide, r->attended, &r->wide, 1, &l->output, l->modules + OUTPUT, (float *[]){delta});
+    with = joined(&j, &output, wide, r->attended);
+    rounded(team, s, wide, r->attended, r->wide, l->modules[OUTPUT], with);
+    linear(team, s, wide, r->attended, &r->wide, &output, &gate_up, with, (float *[]){delta});
     part(team, s, h, delta, l->modules[ATTENTION]);
-    add_norm(team, rows, hidden, h, delta, h, l->mlp_norm, l->mlp_eps, r->x, r->narrow);
-    linear(team, s, hidden, r->x, &r->narrow, 2, l->gate_up, l->modules + GATE, (float *[]){r->gate, r->up});
-    silu_gate(team, rows, inner, r->gate, r->up, r->gated, s->fronts ? none : r->inner);
-    if (s->fronts) rounded(team, s, inner, r->gated, r->inner, l->modules[DOWN]);
-    linear(team, s, inner, r->gated, &r->inner, 1, &l->down, l->modules + DOWN, (float *[]){delta});
+    with = joined(&j, &gate_up, hidden, r->x);
+    add_norm(team, rows, hidden, h, delta, h, l->mlp_norm, l->mlp_eps, r->x, r->narrow, with);
+    linear(team, s, hidden, r->x, &r->narrow, &gate_up, &down, with, (float *[]){r->gate, r->up});
+    with = joined(&j, &down, inner, r->gated);
+    if (s->fronts) {
+        silu_gate(team, rows, inner, r->gate, r->up, r->gated, none, NULL);
+        rounded(team, s, inner, r->gated, r->inner, l->modules[DOWN], with);
+    } else silu_gate(team, rows, inner, r->gate, r->up, r->gated, r->inner, with);
+    linear(team, s, inner, r->gated, &r->inner, &down, &then, with, (float *[]){delta});
     part(team, s, h, delta, l->modules[MLP]);
     behind_layer(team, s, h, delta, l->modules[LAYER]);
+}
+
+/* Rows of a step as they are taken together, into `block` [rows]; none where no segment is long. */
+static long blocks_of(const struct step *s, struct block *block) {
+    const struct segment *next = s->s, *end = s->s + s->segments;
+    long count = 0, several = 0;
+    for (long row = 0; row < s->rows; row = block[count++].stop) {
+        while (next < end && next->stop <= row) next++;
+        block[count] = (struct block){row, row + 1, NULL};
+        if (next == end || row < next->start) continue;
+        long stop = row + UPDATE_ROWS < next->stop ? row + UPDATE_ROWS : next->stop;
+        block[count] = (struct block){row, stop, next};
+        several |= is_long(next);
+    }
+    return several ? count : 0;
 }
 
 /* `h` [rows, hidden] becomes the residual behind the last layer, `delta` what is still to be added to it.
@@ -118,7 +171,8 @@ EXPORT int adapterhub_layers(long count, const struct decoder_layer *layers, str
     long stride = aligned(most), line = aligned(rows * 4);
     long sizes[] = {hidden, wide, narrow, narrow, wide, inner, inner, inner};
     long room = aligned((long)(attention_room(&l->cache, s.chunks, s.c) * sizeof(float)));
-    long bytes = rows * stride + 2 * line + s.threads * room;
+    long blocks = aligned(rows * (long)sizeof(struct block)), shrunk = aligned(3 * rows * s.rank * 4);
+    long bytes = rows * stride + 2 * line + s.threads * room + blocks + shrunk;
     for (int i = 0; i < 8; i++) bytes += aligned(rows * sizes[i] * 4);
     char *memory = aligned_alloc(64, (size_t)bytes), *next = memory;
     if (!memory) return 1;
@@ -130,9 +184,13 @@ EXPORT int adapterhub_layers(long count, const struct decoder_layer *layers, str
     struct rows r = {part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], q, q, q};
     r.wide.stride = aligned(wide);
     r.inner.stride = aligned(inner);
+    struct joined j = {0, (struct block *)next, s.segments, s.s, {0}, NULL, (float *)(next + blocks), 0, rows, s.rank};
+    j.blocks = blocks_of(&s, (struct block *)next);
+    next += blocks + shrunk;
     TEAM(team, s.threads)
     for (long i = 0; i < count; i++)
-        run(&team, &s, layers + i, !i, h, delta, &r, (float *)(next + member() * room));
+        run(&team, &s, layers + i, layers + (i + 1 < count ? i + 1 : i), !i, h, delta, &r, j,
+            (float *)(next + member() * room));
     free(memory);
     return 0;
 }

@@ -68,33 +68,54 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     }
 PASS(12) PASS(8) PASS(4) PASS(2) PASS(1)
 
-static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m,
-                     struct stream *ahead) {
-    long row = 0;
-    for (; row + 12 <= rows; row += 12) pass_12(row, groups, tile, q, m, ahead);
-    if (row + 8 <= rows) { pass_8(row, groups, tile, q, m, ahead); row += 8; }
-    if (row + 4 <= rows) { pass_4(row, groups, tile, q, m, ahead); row += 4; }
-    if (row + 2 <= rows) { pass_2(row, groups, tile, q, m, ahead); row += 2; }
-    if (row < rows) pass_1(row, groups, tile, q, m, ahead);
+static long pass(long left, long row, long groups, long tile, const struct quantized *q, const struct matrix *m,
+                 struct stream *ahead) {
+    if (left >= 12) { pass_12(row, groups, tile, q, m, ahead); return 12; }
+    if (left >= 8) { pass_8(row, groups, tile, q, m, ahead); return 8; }
+    if (left >= 4) { pass_4(row, groups, tile, q, m, ahead); return 4; }
+    if (left >= 2) { pass_2(row, groups, tile, q, m, ahead); return 2; }
+    pass_1(row, groups, tile, q, m, ahead);
+    return 1;
 }
 
-/* Several weights that share an input of `groups` times 4 values. `ahead` may be null. */
+/* What segments add to rows `row` to `stop` of a tile, while these are near. Returns the first that is not done. */
+static const struct segment *change(const struct joined *j, const struct segment *s, long row, long stop, long place,
+                                    long tile, const struct matrix *m) {
+    long column = tile * TILE, width = m->out - column < TILE ? m->out - column : TILE;
+    for (const struct segment *end = j->s + j->segments; s < end && s->start < stop; s++) {
+        long first = s->start > row ? s->start : row, last = s->stop < stop ? s->stop : stop;
+        expand_tile(j, s, place, first, last, m->y, column, width);
+        if (s->stop > stop) break;
+    }
+    return s;
+}
+
+static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m, long place,
+                     const struct joined *j, struct stream *ahead) {
+    const struct segment *s = j ? j->s : NULL;
+    for (long row = 0, done; row < rows; row += done) {
+        done = pass(rows - row, row, groups, tile, q, m, ahead);
+        if (j) s = change(j, s, row, row + done, place, tile, m);
+    }
+}
+
+/* Several weights that share an input of `groups` times 4 values. `j` and `ahead` may be null. */
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
-                 const struct matrix *m, struct stream *ahead) {
+                 const struct matrix *m, const struct joined *j, struct stream *ahead) {
     long tiles = 0;
     for (long i = 0; i < count; i++) tiles += (m[i].out + TILE - 1) / TILE;
     EACH(team, tile, tiles, 1) {
         const struct matrix *own = m;
         long index = tile, own_tiles;
         while (index >= (own_tiles = (own->out + TILE - 1) / TILE)) index -= own_tiles, own++;
-        one_tile(rows, groups, index, q, own, ahead);
+        one_tile(rows, groups, index, q, own, own - m, j, ahead);
     }
     together(team);
 }
 
 EXPORT void adapterhub_int8_matmul(long rows, long groups, struct quantized q, long count, const struct matrix *m,
                                    int threads) {
-    TEAM(team, threads) int8_matmul(&team, rows, groups, &q, count, m, NULL);
+    TEAM(team, threads) int8_matmul(&team, rows, groups, &q, count, m, NULL, NULL);
 }
 
 #endif

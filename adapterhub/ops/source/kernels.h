@@ -23,7 +23,7 @@ enum activation { LINEAR, RELU, SILU, GELU, GELU_TANH };
 
 /* What an adapter does at one module. All but the kinds may be null or 0. */
 struct update {
-    const void *a, *b;          /* in tiles, as updates.c has them */
+    const void *a, *b;          /* in tiles, as low_rank.c has them */
     const float *bias;          /* [rank] */
     const float *scale, *shift; /* [out] */
     const float *front;         /* [in], of the module */
@@ -60,29 +60,73 @@ struct options {
     const float *sinks;   /* [heads] or null */
 };
 
-/* What a thread asks for ahead of its use: the tensors of updates at modules `first` to `last`, which one product is
- * followed by. An adapter's lie one behind the other; the products have time to spare that memory has not.
+/* Rows of one segment that a thread takes together; one row of the base's alone. */
+struct block {
+    long row, stop;
+    const struct segment *s; /* or null */
+};
+
+/* The modules of one product. */
+struct modules {
+    long count;
+    long at[3], out[3];
+};
+
+/* Updates that are computed along with what is around them, where rows lie near: those of long segments that read the
+ * modules' input. Their f(A x + bias) follows where x is made, block by block; the rest follows each tile of the
+ * product. For a few rows A and B are what takes the time, and they are read best from one end to the other.
+ */
+struct joined {
+    long blocks;
+    const struct block *block;
+    long segments;
+    const struct segment *s;
+    struct modules m;
+    const float *x; /* [rows, in] */
+    float *u;       /* [count, rows, rank] */
+    long in, rows, rank;
+};
+
+INLINE int is_long(const struct segment *s) { return s->stop - s->start >= 8; }
+
+INLINE int is_joined(const struct segment *s, const struct update *w) { return is_long(s) && !w->reads_output; }
+
+/* What a thread asks for ahead of its use: the tensors of updates behind the product under way, or, where they are
+ * joined, behind the one after it. An adapter's lie one behind the other; the products have time to spare that memory
+ * has not.
  */
 struct stream {
     const struct segment *segment, *stop;
     long step; /* segments from one to the thread's next */
-    long first, last;
-    const long *out; /* [last - first + 1] */
+    const struct modules *now, *then;
     const char *at, *end;
 };
 
-/* rows.c */
-void quantize(struct team *team, long rows, long k, const float *x, struct quantized q);
+/* rows.c; `j` may be null */
+void quantize(struct team *team, long rows, long k, const float *x, struct quantized q, const struct joined *j);
 void add_norm(struct team *team, long rows, long d, const float *h, const float *delta, float *s, const float *weight,
-              float eps, float *x, struct quantized q);
-void silu_gate(struct team *team, long rows, long d, const float *gate, const float *up, float *x, struct quantized q);
+              float eps, float *x, struct quantized q, const struct joined *j);
+void silu_gate(struct team *team, long rows, long d, const float *gate, const float *up, float *x, struct quantized q,
+               const struct joined *j);
 
 /* int8.c */
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
-                 const struct matrix *m, struct stream *ahead);
+                 const struct matrix *m, const struct joined *j, struct stream *ahead);
+
+/* What is read once and from one end to the other is asked for so many bytes ahead: past the end of A lies B. */
+#define AHEAD 4096
+
+/* low_rank.c */
+#define UPDATE_ROWS 4 /* of one segment that share what is read of A and B */
+void shrink_rows(const struct update *w, long rows, const float *z, long in, float *u);
+void expand_rows(const struct update *w, long rows, const float *u, float *y, long out, long column, long stop);
 
 /* updates.c */
-void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s);
+void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s,
+                 int joined);
+void shrink_block(const struct joined *j, struct block b);
+void expand_tile(const struct joined *j, const struct segment *s, long place, long row, long stop, float *y,
+                 long column, long width);
 void next_region(struct stream *stream);
 void scale_rows(struct team *team, struct place place, long segments, const struct segment *s);
 

@@ -53,6 +53,14 @@ INLINE floats fused(floats a, floats b, floats c) {
 #endif
 }
 
+/* In a register: where a compiler sees a value used some times it may read it from memory each time. */
+INLINE floats held(floats v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
+
 INLINE floats choose(ints mask, floats a, floats b) { return (floats)(((ints)a & mask) | ((ints)b & ~mask)); }
 
 INLINE float sum(floats v) {
@@ -60,6 +68,30 @@ INLINE float sum(floats v) {
     union { eight_floats all; float one[8]; } y = {x.half[0] + x.half[1]};
     float a = y.one[0] + y.one[4], b = y.one[1] + y.one[5], c = y.one[2] + y.one[6], d = y.one[3] + y.one[7];
     return (a + c) + (b + d);
+}
+
+/* sum() of each of v[i][r], in lane 4 * i + r: by the same additions. */
+INLINE floats sums_of_sixteen(const floats *v0, const floats *v1, const floats *v2, const floats *v3) {
+#if defined(__AVX512F__)
+    __m512 w[4];
+    for (int r = 0; r < 4; r++) {
+        __m512 a = (__m512)v0[r], b = (__m512)v1[r], c = (__m512)v2[r], d = (__m512)v3[r];
+        __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+        __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+        w[r] = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    }
+#define PAIRS(a, b) \
+    _mm512_add_ps((__m512)_mm512_unpacklo_pd((__m512d)(a), (__m512d)(b)), \
+                  (__m512)_mm512_unpackhi_pd((__m512d)(a), (__m512d)(b)))
+    __m512 low = PAIRS(w[0], w[1]), high = PAIRS(w[2], w[3]);
+#undef PAIRS
+    return (floats)_mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xdd));
+#else
+    const floats *v[4] = {v0, v1, v2, v3};
+    floats sums;
+    for (int i = 0; i < 16; i++) sums[i] = sum(v[i / 4][i % 4]);
+    return sums;
+#endif
 }
 
 /* The largest; lanes that are no number do not count. */
