@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 
 from adapterhub.errors import CorruptAdapterError
+from adapterhub.giving_way import give_way, in_pieces
 from adapterhub.safetensors_header import MAX_HEADER_BYTES, TensorHeader, check_header
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def read_values(path: Path, header: Mapping[str, TensorHeader] | None = None, *,
             header = check_header(file, path)
         else:
             _check_same(file, header, name)
+            give_way()
         tensors = {}
-        for key, entry in sorted(header.items(), key=lambda item: item[1].start):  # one behind the other
+        for key, entry in in_pieces(sorted(header.items(), key=lambda item: item[1].start)):  # as they lie
             raw = bytearray(entry.nbytes)
             if file.readinto(raw) != entry.nbytes:  # type: ignore[attr-defined]
                 raise CorruptAdapterError(f"{name}: truncated in its tensor {key!r}")
@@ -57,7 +59,7 @@ def check_finite(tensors: Iterable[tuple[str, Tensor]], *, name: str) -> None:
     """Raises CorruptAdapterError for the first tensor of which a value is not finite."""
     keys: dict[torch.dtype, list[str]] = {}
     limits: dict[torch.dtype, list[Tensor]] = {}
-    for key, tensor in tensors:
+    for key, tensor in in_pieces(tensors):
         if tensor.is_floating_point() and tensor.numel():
             keys.setdefault(tensor.dtype, []).append(key)
             # No number where one value is none; takes no memory of its own.

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from adapterhub.giving_way import give_way, in_pieces
 from adapterhub.ops.pages import pages
 from adapterhub.ops.updates import KINDS, KernelOp, Update, numbers_of, update_of
 
@@ -40,7 +41,7 @@ def packed_updates(ops: Mapping[K, KernelOp], library: Any) -> dict[K, Update] |
     numbers: dict[tuple[int, ...], tuple[int, ...]] = {}
     """What `NumbersStruct` takes of each, by what makes it one of its own."""
     places: dict[K, dict[str, tuple[int, ...]]] = {}
-    for key, op in ops.items():
+    for key, op in in_pieces(ops.items()):
         places[key] = own = {}
         for name, tensor in numbers_of(op).items():
             if tensor.dtype is not torch.float32 or not tensor.is_cpu:
@@ -51,10 +52,14 @@ def packed_updates(ops: Mapping[K, KernelOp], library: Any) -> dict[K, Update] |
             own[name] = entry = (tensor.data_ptr(), *whole, 0, is_matrix)
             numbers[entry] = entry
     structs = (NumbersStruct * len(numbers))(*numbers)
+    give_way()
     memory = pages(library.adapterhub_measure(len(structs), structs))
     library.adapterhub_fill(len(structs), structs, memory.data_ptr())
-    filled = dict(zip(numbers, _views(memory, structs), strict=True))
-    return {key: update_of(op, {name: filled[entry] for name, entry in places[key].items()}) for key, op in ops.items()}
+    filled = dict(zip(numbers, in_pieces(_views(memory, structs)), strict=True))
+    made = {}
+    for key, op in in_pieces(ops.items()):
+        made[key] = update_of(op, {name: filled[entry] for name, entry in places[key].items()})
+    return made
 
 
 def _views(memory: Tensor, structs: Sequence[NumbersStruct]) -> Iterator[Tensor]:
