@@ -46,7 +46,7 @@ def read_values(path: Path, header: Mapping[str, TensorHeader] | None = None, *,
         tensors = {}
         for key, entry in in_pieces(sorted(header.items(), key=lambda item: item[1].start)):  # as they lie
             raw = bytearray(entry.nbytes)
-            if file.readinto(raw) != entry.nbytes:  # type: ignore[attr-defined]
+            if file.readinto(raw) != entry.nbytes:
                 raise CorruptAdapterError(f"{name}: truncated in its tensor {key!r}")
             dtype = DTYPES[entry.dtype]
             whole = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)

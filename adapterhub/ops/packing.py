@@ -5,8 +5,8 @@ An adapter has hundreds of tensors, and others wait while torch is asked for sev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from ctypes import Structure, c_int, c_long, c_void_p
+from collections.abc import Iterator, Mapping
+from ctypes import Array, Structure, c_int, c_long, c_void_p
 from typing import Any, TypeVar
 
 import torch
@@ -38,8 +38,8 @@ def packed_updates(ops: Mapping[K, KernelOp], library: Any) -> dict[K, Update] |
 
     `library` is the kernels', loaded by ctypes: it is called twice, for all that the ops hold.
     """
-    numbers: dict[tuple[int, ...], tuple[int, ...]] = {}
-    """What `NumbersStruct` takes of each, by what makes it one of its own."""
+    numbers: dict[tuple[int, ...], None] = {}
+    """What `NumbersStruct` takes of each; what several ops share is there once."""
     places: dict[K, dict[str, tuple[int, ...]]] = {}
     for key, op in in_pieces(ops.items()):
         places[key] = own = {}
@@ -50,8 +50,8 @@ def packed_updates(ops: Mapping[K, KernelOp], library: Any) -> dict[K, Update] |
             sizes, steps = tensor.shape, tensor.stride()
             whole = (*sizes, *steps) if is_matrix else (1, *sizes, 0, *steps)
             own[name] = entry = (tensor.data_ptr(), *whole, 0, is_matrix)
-            numbers[entry] = entry
-    structs = (NumbersStruct * len(numbers))(*numbers)
+            numbers[entry] = None
+    structs = (NumbersStruct * len(numbers))(*(NumbersStruct(*entry) for entry in numbers))
     give_way()
     memory = pages(library.adapterhub_measure(len(structs), structs))
     library.adapterhub_fill(len(structs), structs, memory.data_ptr())
@@ -62,7 +62,7 @@ def packed_updates(ops: Mapping[K, KernelOp], library: Any) -> dict[K, Update] |
     return made
 
 
-def _views(memory: Tensor, structs: Sequence[NumbersStruct]) -> Iterator[Tensor]:
+def _views(memory: Tensor, structs: Array[NumbersStruct]) -> Iterator[Tensor]:
     """The numbers of each, [rank * width]."""
     typed = {}
     for kind, dtype in DTYPES.items():
