@@ -237,8 +237,8 @@ def test_the_kernels_pack_updates_as_torch_does(kernels: Kernels, width: int, ou
     for key, update in expected.items():
         own = found[key].named()
         assert own.keys() == update.named().keys()
-        numbers = dict.fromkeys(own)
-        assert vars(replace(found[key], **numbers)) == vars(replace(update, **numbers))
+        nothing: dict[str, Any] = dict.fromkeys(own)
+        assert vars(replace(found[key], **nothing)) == vars(replace(update, **nothing))
         for name, tensor in update.named().items():
             assert own[name].dtype == tensor.dtype, f"{key}.{name}"
             assert torch.equal(own[name].view(torch.uint8), tensor.view(torch.uint8)), f"{key}.{name}"
