@@ -156,9 +156,11 @@ class Adapter:
     def read_tensors(self) -> dict[str, Tensor]:
         """All tensors, copied into memory, by their names on disk.
 
-        Raises CorruptAdapterError for values that are not finite.
+        Raises CorruptAdapterError for values that are not finite, and when the file is another one meanwhile.
         """
-        return read_tensors(self.files[TENSORS_FILE], name=self.name)
+        from adapterhub.safetensors_values import read_values
+
+        return read_values(self.files[TENSORS_FILE], self.tensors, name=self.name)
 
     def copy_to(self, folder: Path) -> None:
         """Its files, byte by byte and by their names, in `folder`: PEFT's layout. Raises OSError."""
@@ -204,16 +206,9 @@ def read_tensors(path: Path, *, name: str) -> dict[str, Tensor]:
 
     Raises CorruptAdapterError for values that are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from adapterhub.safetensors_values import read_values
 
-    try:
-        tensors = load(path.read_bytes())
-    except SafetensorError as error:
-        raise CorruptAdapterError(f"{name}: {error}") from None
-    for key, tensor in tensors.items():
-        _check_finite(tensor, key, name)
-    return tensors
+    return read_values(path, name=name)
 
 
 def check_values(path: Path, *, name: str) -> None:
@@ -223,19 +218,13 @@ def check_values(path: Path, *, name: str) -> None:
     """
     from safetensors import SafetensorError, safe_open
 
+    from adapterhub.safetensors_values import check_finite
+
     try:
         with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
-                _check_finite(file.get_tensor(key), key, name)
+            check_finite(((key, file.get_tensor(key)) for key in file.keys()), name=name)  # noqa: SIM118  no mapping
     except SafetensorError as error:
         raise CorruptAdapterError(f"{name}: {error}") from None
-
-
-def _check_finite(tensor: Tensor, key: str, name: str) -> None:
-    if tensor.is_floating_point() and tensor.numel():
-        least, most = tensor.aminmax()  # no number where one value is none; takes no memory of its own
-        if not bool(least.isfinite() & most.isfinite()):
-            raise CorruptAdapterError(f"{name}: tensor {key!r} has values that are not finite")
 
 
 def read_folder(folder: Path) -> Adapter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import tracemalloc
 from contextlib import suppress
@@ -225,6 +226,54 @@ def test_values_that_are_not_finite_are_refused(folder: Path, value: float, dtyp
     save_file({KEY: tensor}, folder / TENSORS_FILE)
     with pytest.raises(CorruptAdapterError, match=f"{KEY}' has values that are not finite"):
         read_folder(folder).read_tensors()
+
+
+def test_the_first_tensor_that_is_not_finite_is_named(folder: Path) -> None:
+    wrong = torch.full((4,), torch.inf, dtype=torch.float16)
+    tensors = {"a": torch.ones(3), "b": torch.ones(4), "c": wrong[:2].clone(), "d": wrong, "e": torch.ones(2).half()}
+    save_file(tensors, folder / TENSORS_FILE)
+    with pytest.raises(CorruptAdapterError, match="tensor 'c' has values that are not finite"):
+        read_folder(folder).read_tensors()
+
+
+def test_tensors_of_every_dtype_and_size_are_read_each_into_memory_of_its_own(folder: Path) -> None:
+    dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32)
+    sizes = ((), (0,), (3,), (2, 0, 4), (5, 3))
+    tensors = {
+        f"{dtype}_{len(size)}_{index}": torch.arange(math.prod(size)).to(dtype).view(size)
+        for dtype in dtypes
+        for index, size in enumerate(sizes)
+    }
+    save_file(tensors, folder / TENSORS_FILE)
+    found = read_folder(folder).read_tensors()
+    assert found.keys() == tensors.keys()
+    for key, tensor in tensors.items():
+        assert found[key].dtype == tensor.dtype
+        assert torch.equal(found[key], tensor), key
+        assert found[key].untyped_storage().nbytes() == tensor.nbytes
+
+
+def test_a_file_that_became_another_one_is_refused(folder: Path) -> None:
+    adapter = read_folder(folder)
+    path = folder / TENSORS_FILE
+    whole = path.read_bytes()
+    length = 8 + int.from_bytes(whole[:8], "little")
+    others = {
+        "shorter": whole[:-1],
+        "longer": whole + b"0",
+        "of other names": whole.replace(b"lora_A", b"lora_B"),
+        "of another shape": whole.replace(b"[2,3]", b"[3,2]"),
+        "no object": whole[:8] + b"[" * (length - 8) + whole[length:],
+        "of a length beyond all": b"\xff" * 8 + whole[8:],
+        "empty": b"",
+    }
+    for what, content in others.items():
+        assert content != whole, what
+        path.write_bytes(content)
+        with pytest.raises(CorruptAdapterError, match="its file is not the one whose header was read"):
+            adapter.read_tensors()
+    path.write_bytes(whole)
+    assert adapter.read_tensors()[KEY].tolist() == [[1.0] * 3] * 2
 
 
 def test_tensors_are_copies_that_outlive_their_file(folder: Path) -> None:

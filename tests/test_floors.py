@@ -25,6 +25,7 @@ CONTRACT = (
     "prompt_format",
     "json_object",
     "safetensors_header",
+    "safetensors_values",
     "evaluation_record",
     "adapter",
     "prompt_signature",
@@ -40,7 +41,7 @@ CONTRACT = (
 """The single modules of floor 1, in the order they may import each other."""
 
 FLOORS: list[set[str]] = [
-    {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder"},
+    {"errors", "quiet", "config", "settings", "pb", "tasks", "general_text", "new_folder", "giving_way"},
     set(CONTRACT),
     {"plugins", "store", "scaffold", "ops", "structure", "tool_calls"},
     {"base", "data"},

@@ -214,6 +214,45 @@ def test_numbers_of_16_bits_take_half_the_memory(dtype: torch.dtype) -> None:
     assert made.b.dtype == torch.float32
 
 
+def layouts(numbers: Tensor) -> dict[str, Tensor]:
+    """The same numbers [out, r] in every order that a method may leave them in."""
+    return {
+        "dense": numbers,
+        "turned": numbers.T.contiguous().T,
+        "part of more": torch.cat([numbers, numbers], dim=1)[:, : numbers.shape[1]],
+        "every other": torch.stack([numbers, numbers], dim=2).flatten(1)[:, ::2],
+    }
+
+
+@pytest.mark.parametrize(("width", "out"), [*WIDTHS, (0, 5), (20, 7)])
+def test_the_kernels_pack_updates_as_torch_does(kernels: Kernels, width: int, out: int) -> None:
+    ops: dict[Any, KernelOp] = {index: made_op(index, width, out) for index in range(15)}
+    for row, value in enumerate((torch.nan, torch.inf, -torch.inf, -0.0, 1e-45, 2.0**-24, 65520.0)):
+        numbers = torch.ones(3, 20)
+        numbers[row % 3, 5 + 2 * row] = value
+        ops |= {(row, name): LowRank(b.T, b) for name, b in layouts(numbers.T).items()}
+    ops["again"] = replace(ops[0])
+    expected, found = updates_of(ops, float16=kernels.float16), kernels.read(ops)
+    assert [*found] == [*expected]
+    for key, update in expected.items():
+        own = found[key].named()
+        assert own.keys() == update.named().keys()
+        nothing: dict[str, Any] = dict.fromkeys(own)
+        assert vars(replace(found[key], **nothing)) == vars(replace(update, **nothing))
+        for name, tensor in update.named().items():
+            assert own[name].dtype == tensor.dtype, f"{key}.{name}"
+            assert torch.equal(own[name].view(torch.uint8), tensor.view(torch.uint8)), f"{key}.{name}"
+            assert own[name].untyped_storage().nbytes() == tensor.untyped_storage().nbytes()
+    assert found["again"].named() == found[0].named()
+
+
+def test_numbers_the_kernels_do_not_pack_are_packed_by_torch(kernels: Kernels) -> None:
+    op = LowRank(torch.randn(3, 20, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64))
+    (found,) = kernels.read({0: op}).values()
+    assert found.a is not None
+    assert torch.equal(found.a.sort()[0], op.a.float().flatten().sort()[0])
+
+
 def test_rows_are_scaled_on_their_way_into_a_module(kernels: Kernels) -> None:
     scale = torch.randn(33)
     updates = Updates.of(updates_of({1: Scale(into=scale)}, float16=True), modules=2)

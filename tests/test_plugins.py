@@ -12,11 +12,13 @@ import click
 import pytest
 from peft import PeftType
 
+from adapterhub.base import BaseModel
 from adapterhub.errors import ConfigError, MethodNotFoundError, UnsupportedAdapterError
 from adapterhub.plugins import (
     COMMANDS_GROUP,
     GROUP,
     VARIABLE,
+    Plans,
     PluginStatus,
     find,
     installed_methods,
@@ -223,3 +225,15 @@ def test_a_broken_verb_is_left_out_with_its_reason(plugin: Plugin, source: str, 
     commands, (good, broken) = load_commands(found, taken=("ls",))
     assert ([command.name for command in commands], good.error) == (["greet"], "")
     assert reason in broken.error
+
+
+def test_adapters_that_are_made_alike_share_a_plan(tiny_base: Path) -> None:
+    shape = BaseModel.load(str(tiny_base), quantization="none").shape
+    method = installed_methods().get("lora")
+    plans = Plans(shape)
+    first, other = (plans.of(method, method.Config.load({"r": rank}, where="test")) for rank in (4, 8))
+    assert first == method.plan(method.Config.load({"r": 4}, where="test"), shape) != other
+    assert plans.of(method, method.Config.load({"r": 4}, where="test")) is first
+    for rank in range(16, 32):
+        plans.of(method, method.Config.load({"r": rank}, where="test"))
+    assert plans.of(method, method.Config.load({"r": 4}, where="test")) is not first, "it was made too long ago"

@@ -30,7 +30,7 @@ from adapterhub.engine.resident_adapter import (
 from adapterhub.errors import UnsupportedAdapterError
 from adapterhub.method import BaseShape, Method, MethodConfig, Params, Site
 from adapterhub.op import LowRank
-from adapterhub.plugins import Methods, refusing
+from adapterhub.plugins import Methods, Plans, refusing
 
 
 class Blended(Method[MethodConfig]):
@@ -63,23 +63,31 @@ class Blended(Method[MethodConfig]):
 
 
 def make_resident(
-    servable: Servable, tensors: Sequence[Mapping[str, Tensor]], methods: Methods, base: BaseModel
+    servable: Servable,
+    tensors: Sequence[Mapping[str, Tensor]],
+    methods: Methods,
+    base: BaseModel,
+    plans: Plans | None = None,
 ) -> ResidentAdapter:
     """An adapter or a blend, from the tensors of each of its `parts`. Raises as `prepare` and `prepare_blend`."""
     if isinstance(servable, Blend):
-        return prepare_blend(servable, tensors, methods, base)
+        return prepare_blend(servable, tensors, methods, base, plans)
     (own,) = tensors
-    return prepare(servable, own, methods, base)
+    return prepare(servable, own, methods, base, plans)
 
 
 def prepare_blend(
-    blend: Blend, tensors: Sequence[Mapping[str, Tensor]], methods: Methods, base: BaseModel
+    blend: Blend,
+    tensors: Sequence[Mapping[str, Tensor]],
+    methods: Methods,
+    base: BaseModel,
+    plans: Plans | None = None,
 ) -> ResidentAdapter:
     """As `prepare`, of a blend with the tensors of each of its adapters, in order.
 
     Raises UnsupportedAdapterError for an adapter that is no low-rank update at some site, and as `prepare`.
     """
-    members = [fitted(adapter, methods, base) for adapter in blend.adapters]
+    members = [fitted(adapter, methods, base, plans) for adapter in blend.adapters]
     # As of adapters: the kernels compute in fp32, and where they do not, rows are as wide as the base's.
     for dtype in (torch.float32, base.row_dtype) if base.adapter_kernels else (base.row_dtype,):
         found: dict[str, list[tuple[LowRank, float]]] = {}

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import itertools
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -41,7 +43,7 @@ from adapterhub.engine.tally import Tally
 from adapterhub.engine.vocabulary import vocabulary_of
 from adapterhub.engine.waiters import Arrival, Caller, Collector
 from adapterhub.errors import AdapterHubError, EngineStoppedError, InvalidInputError
-from adapterhub.plugins import Methods, installed_methods, understand
+from adapterhub.plugins import Methods, Plans, installed_methods, understand
 from adapterhub.structure import Structure, Structures
 from adapterhub.structure.matcher import Matcher
 
@@ -99,8 +101,9 @@ class Engine:
             device=base.device,
             native=base.kernels is not None,
         )
+        self._plans = plans = Plans(base.shape)
         self._pool = AdapterPool(
-            lambda adapter, tensors: make_resident(adapter, tensors, chosen, base),
+            lambda adapter, tensors: make_resident(adapter, tensors, chosen, base, plans),
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
@@ -126,12 +129,14 @@ class Engine:
         self._seats = Seats(max_requests)
         self._commands = Commands()
         self._stopping = False
+        self._unfreeze = weakref.finalize(self, gc.unfreeze)  # at exit too, should nobody close it
         self._thread = threading.Thread(target=self._main, name="adapterhub-engine", daemon=True)
 
     def start(self) -> None:
         """Take over the model and start the engine's thread. An engine is started once."""
         self._runner.open()
         self._commands.open()
+        gc.freeze()  # a collection that looks at all there is holds every thread up, for a fifth of a second
         self._thread.start()
 
     def close(self) -> None:
@@ -142,6 +147,7 @@ class Engine:
         self._structures.close()
         self._pool.close()
         self._runner.close()
+        self._unfreeze()
 
     def __enter__(self) -> Engine:
         self.start()
@@ -170,7 +176,7 @@ class Engine:
         if isinstance(adapter, Blend):
             return 0
         method, config = understand(adapter, self._methods)
-        return method.plan(config, self.base.shape).virtual_tokens
+        return self._plans.of(method, config).virtual_tokens
 
     def load_adapter(self, adapter: Servable) -> None:
         """Make an adapter, or a blend, known and resident; returns once it is. Blocks; any thread.

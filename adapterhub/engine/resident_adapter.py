@@ -21,10 +21,11 @@ from adapterhub.errors import (
     PluginError,
     UnsupportedAdapterError,
 )
+from adapterhub.giving_way import give_way, in_pieces
 from adapterhub.method import BaseShape, BaseWeights, Method, MethodConfig, Params, Plan, Site
 from adapterhub.op import Bottleneck, Op, Scale
 from adapterhub.ops import AdapterKernels, KernelOp, Update, Updates
-from adapterhub.plugins import Methods, blamed_on, fit, refusing, understand
+from adapterhub.plugins import Methods, Plans, blamed_on, fit, refusing, understand
 
 EXACT = (torch.float32, torch.float64)
 LINEAR = ("linear", "conv1d")
@@ -143,16 +144,24 @@ class ResidentAdapter:
         return self.virtual_tokens + starts if starts else 0
 
 
-def prepare(adapter: Adapter, tensors: Mapping[str, Tensor], methods: Methods, base: BaseModel) -> ResidentAdapter:
+def prepare(
+    adapter: Adapter,
+    tensors: Mapping[str, Tensor],
+    methods: Methods,
+    base: BaseModel,
+    plans: Plans | None = None,
+) -> ResidentAdapter:
     """Check, bind and place an adapter's `tensors`, named as on disk, for a base. Runs on any thread.
 
     Raises IntegrityError when the adapter does not fit or cannot be served exactly,
     InvalidInputError when it has no digest, and PluginError when its method raises or gives what
     cannot be placed.
     """
-    method, config, plan = fitted(adapter, methods, base)
+    method, config, plan = fitted(adapter, methods, base, plans)
+    give_way()
     with refusing(adapter):
         bound = bind_sites(method, config, plan, tensors, base)
+    give_way()
     changes_kv = plan.virtual_tokens or any(module != base.shape.lm_head for module in bound.modules)
     return ResidentAdapter(
         digest=adapter.digest,
@@ -176,7 +185,7 @@ class Fitted(NamedTuple):
     plan: Plan
 
 
-def fitted(adapter: Adapter, methods: Methods, base: BaseModel) -> Fitted:
+def fitted(adapter: Adapter, methods: Methods, base: BaseModel, plans: Plans | None = None) -> Fitted:
     """Raises as `prepare`; no tensor is looked at."""
     if not adapter.digest:
         raise InvalidInputError("adapter has no digest; publish it to a store and resolve it there", field="adapter")
@@ -186,7 +195,7 @@ def fitted(adapter: Adapter, methods: Methods, base: BaseModel) -> Fitted:
             f"{adapter.name}: method {method.name!r} is served on bases held as "
             f"{', '.join(sorted(method.served_on))}, this one is {base.quantization}"
         )
-    plan = fit(adapter, method, config, base.shape, base=base.record.id)
+    plan = fit(adapter, method, config, base.shape, base=base.record.id, plans=plans)
     adapter.check_base(base.record)
     return Fitted(method, config, plan)
 
@@ -225,7 +234,11 @@ def _bind(
 ) -> Bound:
     """As `bind_sites`, for rows computed in `row_dtype`."""
     sites = bind_params(method, config, plan, tensors, base, row_dtype)
-    modules = place(sites.modules, ops_of(method, config, sites.modules, base), base)
+    give_way()
+    ops = ops_of(method, config, sites.modules, base)
+    give_way()
+    modules = place(sites.modules, ops, base)
+    give_way()
     held = [tensor for bound in modules.values() for tensor in bound.tensors()]
     held += [] if sites.prompt is None else [sites.prompt]
     return Bound(modules, sites.prompt, sites.kv, memory(held) + plan.virtual_tokens * _kv_bytes(base))
@@ -253,7 +266,7 @@ def bind_params(
     bound_sites: dict[str, tuple[Site, Params]] = {}
     shared: Params = {}
     prompt = kv = None
-    for site, params in _by_site(tensors, plan, base.device, row_dtype):
+    for site, params in in_pieces(_by_site(tensors, plan, base.device, row_dtype)):
         with blamed_on(method):
             bound = method.bind(config, site, {**shared, **params}, base.weights)
             if site.kind == "shared":
@@ -301,7 +314,7 @@ def place(sites: Mapping[str, tuple[Site, Params]], ops: Mapping[str, Op], base:
     """The module sites, ready to run: by the kernels, by an op, or by the method's own functions."""
     updates = _updates_of(ops, sites, base) if base.adapter_kernels else {}
     modules = {}
-    for name, (site, params) in sites.items():
+    for name, (site, params) in in_pieces(sites.items()):
         lowered = ops.get(name)
         if update := updates.get(name):
             modules[name] = BoundSite(site, {}, torch.float32, update=update)
@@ -358,7 +371,7 @@ def _by_site(
     module stays as narrow as it can: nothing behind it rounds.
     """
     by_site: dict[int, dict[str, Tensor]] = {id(site): {} for site in plan.sites}
-    for key, tensor in tensors.items():
+    for key, tensor in in_pieces(tensors.items()):
         site, param = plan.tensor_keys[key]
         by_site[id(site)][param] = _placed(tensor, site, device, row_dtype)
     return [(site, by_site[id(site)]) for site in plan.sites]

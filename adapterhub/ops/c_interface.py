@@ -5,6 +5,7 @@ from __future__ import annotations
 from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
 from typing import Any
 
+from adapterhub.ops.packing import NumbersStruct
 from adapterhub.ops.updates import PlaceStruct, SegmentStruct
 
 
@@ -85,6 +86,8 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "adapterhub_silu_gate": (None, (*_ROWS, c_void_p, c_void_p, c_void_p, QuantizedStruct, c_int)),
     "adapterhub_has_float16": (c_long, ()),
+    "adapterhub_measure": (c_long, (c_long, POINTER(NumbersStruct))),
+    "adapterhub_fill": (None, (c_long, POINTER(NumbersStruct), c_void_p)),
     "adapterhub_updates": (None, (c_long, POINTER(PlaceStruct), c_long, POINTER(SegmentStruct), c_int)),
     "adapterhub_scale_rows": (None, (PlaceStruct, c_long, POINTER(SegmentStruct))),
     "adapterhub_store": (

@@ -26,6 +26,7 @@ from adapterhub.ops.c_interface import (
 )
 from adapterhub.ops.compiled import Compiled
 from adapterhub.ops.int8_rows import Matrices, Quantized
+from adapterhub.ops.packing import packed_updates
 from adapterhub.ops.updates import (
     KernelOp,
     Place,
@@ -147,7 +148,8 @@ class Kernels:
         return bool(self._c.adapterhub_has_float16())
 
     def read(self, ops: Mapping[K, KernelOp]) -> Mapping[K, Update]:
-        return updates_of(ops, float16=self.float16)
+        made = packed_updates(ops, self._c)
+        return updates_of(ops, float16=self.float16) if made is None else made
 
     def hold(self, updates: Mapping[int, Update], modules: int) -> Updates:
         return Updates.of(updates, modules)

@@ -154,7 +154,7 @@ def updates_of(ops: Mapping[K, KernelOp], *, float16: bool, tiled: bool = True) 
     A and B whose every value is one of 16 bits are kept so: to the bit the same op in half the memory. `float16` says
     whether the kernels read float16 too, `tiled` whether they read A and B in tiles.
     """
-    numbers = {(key, name): tensor for key, op in ops.items() for name, tensor in _numbers(op).items()}
+    numbers = {(key, name): tensor for key, op in ops.items() for name, tensor in numbers_of(op).items()}
     dtypes = {
         place: _width(tensor, float16) if place[1] in ("a", "b") else torch.float32 for place, tensor in numbers.items()
     }
@@ -162,10 +162,10 @@ def updates_of(ops: Mapping[K, KernelOp], *, float16: bool, tiled: bool = True) 
     for place, tensor in numbers.items():
         room.add(tensor, dtypes[place])
     placed = {place: room.fill(tensor, dtypes[place], _tiles if tiled else _whole) for place, tensor in numbers.items()}
-    return {key: _update(op, {name: placed[key, name] for name in _numbers(op)}) for key, op in ops.items()}
+    return {key: update_of(op, {name: placed[key, name] for name in numbers_of(op)}) for key, op in ops.items()}
 
 
-def _numbers(op: KernelOp) -> dict[str, Tensor]:
+def numbers_of(op: KernelOp) -> dict[str, Tensor]:
     """Its tensors by their names in `Update`; A and B as [rank, width]."""
     if isinstance(op, Scale):
         named = {"front": op.into, "scale": op.behind}
@@ -176,7 +176,8 @@ def _numbers(op: KernelOp) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def _update(op: KernelOp, tensors: Mapping[str, Tensor]) -> Update:
+def update_of(op: KernelOp, tensors: Mapping[str, Tensor]) -> Update:
+    """An op whose numbers, as `numbers_of` names them, are where the kernels read them."""
     named: dict[str, Any] = dict(tensors)
     if isinstance(op, LowRank | Bottleneck):
         named["rank"] = len(op.a)

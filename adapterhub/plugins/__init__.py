@@ -21,6 +21,7 @@ from adapterhub.plugins.found import (
 )
 from adapterhub.plugins.methods import Methods, installed_methods, load_methods
 from adapterhub.plugins.peft_types import peft_types
+from adapterhub.plugins.plans import Plans
 from adapterhub.plugins.plugin_status import PluginStatus
 from adapterhub.plugins.registry import Registry, load_formats, load_metrics, load_objectives, load_routers
 
@@ -34,6 +35,7 @@ __all__ = [
     "VARIABLE",
     "Found",
     "Methods",
+    "Plans",
     "PluginStatus",
     "Registry",
     "blamed_on",

@@ -10,6 +10,7 @@ from adapterhub.method import BaseShape, Method, MethodConfig, Plan
 from adapterhub.pattern import limited_together
 from adapterhub.plugins.blame import blamed_on, refusing
 from adapterhub.plugins.methods import Methods
+from adapterhub.plugins.plans import Plans
 
 
 class Understood(NamedTuple):
@@ -29,13 +30,23 @@ def understand(adapter: Adapter, methods: Methods) -> Understood:
             return Understood(method, method.Config.from_peft(adapter.config, where="its config"))
 
 
-def fit(adapter: Adapter, method: Method[Any], config: MethodConfig, shape: BaseShape, *, base: str) -> Plan:
+def fit(
+    adapter: Adapter,
+    method: Method[Any],
+    config: MethodConfig,
+    shape: BaseShape,
+    *,
+    base: str,
+    plans: Plans | None = None,
+) -> Plan:
     """The adapter's plan on a base of `shape`, which every tensor of it fits; `base` names that base in errors.
+
+    `plans` are those on the same shape, where they are kept.
 
     Raises UnsupportedAdapterError for options that name what the base does not have, and
     BaseMismatchError listing the tensors that differ.
     """
     with refusing(adapter), blamed_on(method), limited_together():
-        plan = method.plan(config, shape)
+        plan = plans.of(method, config) if plans else method.plan(config, shape)
     adapter.check_plan(plan, base=base)
     return plan

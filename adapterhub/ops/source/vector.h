@@ -21,6 +21,7 @@
 
 typedef float floats __attribute__((vector_size(64)));
 typedef int32_t ints __attribute__((vector_size(64)));
+typedef uint32_t unsigned_ints __attribute__((vector_size(64)));
 typedef float eight_floats __attribute__((vector_size(32)));
 typedef float unaligned_floats __attribute__((vector_size(64), aligned(4), may_alias));
 

@@ -1,0 +1,34 @@
+"""Long work on one thread that others have to run beside.
+
+A thread that wants the interpreter's lock gets it when the one that has it lets go of it for longer than it takes to
+wake up, or after 5 ms: operations that let go for microseconds are not enough. A step in which requests are decoded
+wants the lock a dozen times.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PIECE = 0.0004
+"""Seconds of work after which others get their turn."""
+PAUSE = 0.00005
+"""Seconds that a thread needs to wake up."""
+
+
+def give_way() -> None:
+    """Let threads that wait for the interpreter's lock have it."""
+    time.sleep(PAUSE)
+
+
+def in_pieces(items: Iterable[T]) -> Iterator[T]:
+    """The same items; whoever waits for the lock gets it every so often between two of them."""
+    due = time.perf_counter() + PIECE
+    for item in items:
+        yield item
+        if time.perf_counter() > due:
+            give_way()
+            due = time.perf_counter() + PIECE
