@@ -2,7 +2,7 @@
 
 A graph's rows, positions and tiles of adapters are padded to some sizes, and what it reads lies in tensors of its own.
 Adapters are found by their addresses in the table of tiles, so that one graph does for all that act at the same
-modules. What a graph gives is held against the same step computed as ever, once; where it differs, or cannot be had,
+modules. What a graph gives first is held against the same steps computed as ever; where it differs, or cannot be had,
 nothing is captured any more.
 """
 
@@ -34,6 +34,8 @@ WORTH = 8
 LEAST_PLACES = 256
 """Positions that attention is padded to at least."""
 LEAST_RANK = 16
+CHECKS = 2
+"""Steps that a graph is held against: the padding it was captured with may be what the first one asks for."""
 CLOSE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """How far a row's logits may be off, of their own spread: products of padded rows are added up in another order."""
 
@@ -74,8 +76,8 @@ class Graph:
     tiles: Tiles | None
     """None where no adapter acts by the kernels."""
     replay: Callable[[], Tensor]
-    checked: bool = False
-    """Whether it was held against a step computed as ever."""
+    checks: int = CHECKS
+    """Steps it is still to be held against."""
 
 
 class Captured:
@@ -115,7 +117,7 @@ class Captured:
         graph = self._graphs.get(shape)
         if graph is None and not self._is_worth(shape):
             return None
-        if graph is not None and graph.checked:
+        if graph is not None and not graph.checks:
             self._graphs.move_to_end(shape)
             return self._replay(graph, chunks, routing)
         try:
@@ -169,7 +171,7 @@ class Captured:
         off = ((found - known).norm(dim=-1) / spread).tolist()
         if not all(each < self._close for each in off):
             self._stop(f"a graph's logits are {max(off):.1e} of their spread off")
-        graph.checked = bool(off)
+        graph.checks -= bool(off)
         return expected
 
     def _stop(self, reason: str) -> None:
