@@ -148,7 +148,7 @@ def test_tiles_that_stay_take_those_of_any_step(kernels: CudaKernels) -> None:
     """More tiles, ranks and room than there are, and what another step left there, change no bit."""
     mixes = ([1, 1, 0, 2, 2, 3], [2, 0], [3, 3, 1])
     updates = {index: held(kernels, made_op(index, 50, 33)) for index in (1, 2, 3)}
-    room = kernels.room(8, 64, 4, reads_output=True)
+    room = kernels.room(8, 80, 4, reads_output=True)
     for mix in mixes:
         runs = kernels.segments([(updates[index], start, stop) for index, start, stop in segments(mix)])
         x, y = torch.randn(1, 8, 50), torch.randn(1, 8, 33)
