@@ -27,7 +27,8 @@ class Tape:
 
     def record(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
         run()  # as a warm-up, which leaves nothing behind
-        self.calls = calls = []
+        calls: list[Callable[[], object]] = []
+        self.calls = calls
         try:
             with _Noting(self):
                 result = run()
@@ -44,11 +45,11 @@ class Tape:
         return replay
 
 
-class _Noting(TorchDispatchMode):
+class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation but those inside a launch."""
 
     def __init__(self, tape: Tape) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._tape = tape
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

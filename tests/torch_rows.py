@@ -15,13 +15,7 @@ from adapterhub.ops.cuda.sizes import BYTES
 from adapterhub.ops.updates import ACTIVATIONS, KINDS, UpdateStruct
 
 DTYPES = {number: dtype for dtype, number in KINDS.items()}
-ACTIVATED = {
-    0: lambda u: u,
-    ACTIVATIONS["relu"]: torch.relu,
-    ACTIVATIONS["silu"]: functional.silu,
-    ACTIVATIONS["gelu"]: functional.gelu,
-    ACTIVATIONS["gelu_tanh"]: lambda u: functional.gelu(u, approximate="tanh"),
-}
+NAMES = {number: name for name, number in ACTIVATIONS.items()}
 
 triton = SimpleNamespace(__version__="none")
 
@@ -45,6 +39,16 @@ def _tensor(address: int | None, *size: int, kind: int = 0) -> Tensor:
     return torch.frombuffer(memory, dtype=dtype).view(size).float()
 
 
+def _activated(number: int, u: Tensor) -> Tensor:
+    name = NAMES.get(number)
+    if name is None:
+        return u
+    if name == "gelu_tanh":
+        return functional.gelu(u, approximate="tanh")
+    result: Tensor = getattr(functional, name)(u)
+    return result
+
+
 def _shrink(
     own: UpdateStruct, rows: slice, at: int, stride: int, x: Tensor, y: Tensor, width: int, out: int, *rest: Any
 ) -> None:
@@ -66,7 +70,7 @@ def _expand(
     if own.rank:
         u = hidden[at : at + len(mine) * stride].view(len(mine), stride)[:, : own.rank]
         u = u + _tensor(own.bias, own.rank) if own.bias else u
-        result = result + ACTIVATED[own.activation](u) @ _tensor(own.b, own.rank, out, kind=own.b_kind)
+        result = result + _activated(own.activation, u) @ _tensor(own.b, own.rank, out, kind=own.b_kind)
     if own.shift:
         result = result + _tensor(own.shift, out)
     mine.copy_(result)

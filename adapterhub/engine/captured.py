@@ -124,7 +124,8 @@ class Captured:
             graph = graph or self._record(shape, routing)
             logits = self._replay(graph, chunks, routing)
         except Exception as error:  # noqa: BLE001  what a device cannot capture is listed nowhere
-            return self._stop(f"{type(error).__name__}: {error}".partition("\n")[0])
+            self._stop(f"{type(error).__name__}: {error}".partition("\n")[0])
+            return None
         return self._check(graph, logits, self._eager(chunks, routing))
 
     def close(self) -> None:
