@@ -144,6 +144,23 @@ def test_an_adapter_takes_its_own_ranks_room_and_bits(kernels: CudaKernels) -> N
     assert (tiles.hidden, tiles.rank) == (18 * 2 + 9, 9)
 
 
+def test_tiles_that_stay_take_those_of_any_step(kernels: CudaKernels) -> None:
+    """More tiles, ranks and room than there are, and what another step left there, change no bit."""
+    mixes = ([1, 1, 0, 2, 2, 3], [2, 0], [3, 3, 1])
+    updates = {index: held(kernels, made_op(index, 50, 33)) for index in (1, 2, 3)}
+    room = kernels.room(8, 80, 4, reads_output=True)
+    for mix in mixes:
+        runs = kernels.segments([(updates[index], start, stop) for index, start, stop in segments(mix)])
+        x, y = torch.randn(1, 8, 50), torch.randn(1, 8, 33)
+        found, expected, scaled = y.clone(), y.clone(), x.clone()
+        kernels.update_([(2, x, expected)], runs)
+        room.fill_(runs)
+        kernels.update_([(2, x, found)], room)
+        assert torch.equal(found, expected)
+        kernels.scale_rows_(1, scaled, room)
+        assert torch.equal(scaled, x), "none of them does"
+
+
 def test_an_engine_answers_with_them_as_with_torch(kernels: CudaKernels, tiny_base: Path, tmp_path: Path) -> None:
     base = replace(BaseModel.load(str(tiny_base), quantization="none"), kernels=None, adapter_kernels=None)
     known = {}

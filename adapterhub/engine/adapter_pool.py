@@ -24,7 +24,7 @@ from adapterhub.errors import AdapterHubError, AdapterNotFoundError, EngineStopp
 Prepare = Callable[[Servable, Sequence[Mapping[str, Tensor]]], ResidentAdapter]
 """From an adapter, or a blend, and the tensors of each of its `parts`."""
 
-NICE = 10
+NICE = 19
 """What a loader adds to its niceness: a step waits for its slowest thread, so a load takes what steps leave."""
 LOADERS = 2
 """Threads that read, check and bind; as many adapters are ready, at most, before there is room for them."""

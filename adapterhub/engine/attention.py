@@ -70,11 +70,13 @@ class AttentionMap:
             row += chunk.stop - chunk.start
         write = cat_places(chunks)
         longest = max((chunk.stop for chunk in singles), default=0)
-        places = write.new_zeros(len(singles), longest)
+        single_rows = write.new_tensor(rows)
+        # what is read behind a row's own positions counts for nothing if it is finite, which another's may not be
+        places = write[single_rows].unsqueeze(1).repeat(1, longest)
         for index, chunk in enumerate(singles):
             places[index, : chunk.stop] = chunk.places()
         lengths = write.new_tensor([chunk.stop for chunk in singles]).unsqueeze(1)
-        return cls(cache, dtype, write, write.new_tensor(rows), places, lengths, spans)
+        return cls(cache, dtype, write, single_rows, places, lengths, spans)
 
     @classmethod
     def _native(cls, chunks: list[Chunk], cache: KVCache, dtype: torch.dtype, kernels: Kernels) -> AttentionMap:

@@ -29,6 +29,7 @@ from adapterhub.engine.kv_cache import KVCache
 from adapterhub.engine.limits import Limits
 from adapterhub.engine.lookup import Lookup
 from adapterhub.engine.loop import Loop, Observe
+from adapterhub.engine.recorder import CudaRecorder, Recorder
 from adapterhub.engine.request import Completion, Event, Request
 from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.rules import Rules
@@ -60,8 +61,10 @@ class Engine:
     step; `adapter_bytes` is the room for resident adapters, `host_adapter_bytes` for the tensors of
     those that may come back; what is not given is a share of the free memory (`limits`). `observe` is
     called on the engine's thread with every sampled row's logits, `[vocab]`, before its token is chosen.
+    With `cuda_graphs`, decode steps are captured as CUDA graphs where their shapes come back; `recorder` captures
+    them in place of CUDA.
     Raises UnsupportedBaseError with the reason when the base cannot be served exactly, and ConfigError
-    when one of them needs more memory than is free.
+    when one of them needs more memory than is free, or steps over the base cannot be captured.
     """
 
     def __init__(
@@ -77,7 +80,11 @@ class Engine:
         host_adapter_bytes: int | None = None,
         methods: Methods | None = None,
         observe: Observe | None = None,
+        cuda_graphs: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
+        if cuda_graphs:
+            recorder = CudaRecorder.of(base)
         check_supported(base)
         self.base = base
         self._methods = chosen = methods or installed_methods()
@@ -100,6 +107,7 @@ class Engine:
             dtype=base.compute_dtype,
             device=base.device,
             native=base.kernels is not None,
+            spare=recorder is not None,
         )
         self._plans = plans = Plans(base.shape)
         self._pool = AdapterPool(
@@ -108,7 +116,7 @@ class Engine:
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
         )
-        self._runner = Runner(base, cache)
+        self._runner = Runner(base, cache, recorder)
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)
         self.methods = tuple(sorted(chosen.by_name))
         """Names of the methods whose adapters are served."""

@@ -21,10 +21,21 @@ class KVCache:
     """Owns the cache tensors."""
 
     def __init__(
-        self, shape: BaseShape, num_blocks: int, *, dtype: torch.dtype, device: torch.device, native: bool = False
+        self,
+        shape: BaseShape,
+        num_blocks: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        native: bool = False,
+        spare: bool = False,
     ) -> None:
+        """With `spare`, there is one more block."""
         self.native = native
         """Whether they lie as the kernels read them."""
+        self.spare = num_blocks * BLOCK_TOKENS
+        """A place that no sequence has, for rows that are only padding; where there is a spare block."""
+        num_blocks += spare
         heads, dim = shape.num_kv_heads, shape.head_dim
         keys = values = (num_blocks * BLOCK_TOKENS, heads, dim)
         if native:

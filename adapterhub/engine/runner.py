@@ -10,18 +10,24 @@ from torch import Tensor
 from adapterhub.base import BaseModel
 from adapterhub.engine import attention
 from adapterhub.engine.attention import AttentionMap
+from adapterhub.engine.captured import Captured
+from adapterhub.engine.decode_inputs import DecodeInputs
 from adapterhub.engine.decoder import Decoder
 from adapterhub.engine.kv_cache import KVCache
+from adapterhub.engine.recorder import Recorder
 from adapterhub.engine.routing import Routing
 from adapterhub.engine.sequence import Chunk
 from adapterhub.engine.sites import Sites
 from adapterhub.errors import ConflictError
+from adapterhub.ops import AdapterKernels
+from adapterhub.ops.cuda import CudaKernels
 
 
 class Runner:
     """Owns the use of the model while the engine lives: its attention function and its hooks."""
 
-    def __init__(self, base: BaseModel, cache: KVCache) -> None:
+    def __init__(self, base: BaseModel, cache: KVCache, recorder: Recorder | None = None) -> None:
+        """With a recorder, decode steps are captured; the cache has a spare place then."""
         self._model: Any = base.model
         self._device = base.device
         self._row_dtype = base.row_dtype
@@ -31,6 +37,7 @@ class Runner:
         self.sites = Sites(base.model, base.shape, base.adapter_kernels)
         self._decoder = Decoder.of(base, self.sites, cache)
         """Runs the layers in place of the model's own modules, where it can."""
+        self._captured = self._capturing(recorder, base.adapter_kernels) if recorder else None
 
     def open(self) -> None:
         """Take the model over. Raises ConflictError when another engine has it."""
@@ -40,6 +47,8 @@ class Runner:
 
     def close(self) -> None:
         """Give the model back as it was."""
+        if self._captured:
+            self._captured.close()
         self.sites.detach()
         self._model.set_attn_implementation(self._own_attention)
 
@@ -47,6 +56,11 @@ class Runner:
     def run(self, chunks: list[Chunk]) -> tuple[Tensor, Routing]:
         """Compute a step. Returns the logits of the rows that reach the head, `[heads, vocab]` in fp32, in order."""
         routing = Routing.of(chunks)
+        logits = self._captured.run(chunks, routing) if self._captured else None
+        return self._eager(chunks, routing) if logits is None else logits, routing
+
+    def _eager(self, chunks: list[Chunk], routing: Routing) -> Tensor:
+        """Compute a step whose shapes are its own. Returns as `run`."""
         ids = torch.tensor([token for chunk in chunks for token in chunk.input_ids()], device=self._device)
         places = [place for chunk in chunks for place in range(chunk.start, chunk.stop)]
         positions = torch.tensor(places, device=self._device)
@@ -63,7 +77,16 @@ class Runner:
             logits = self._logits(self._embed(ids, chunks), positions, attention_map, kept)
         finally:
             self.sites.end()
-        return logits[: len(heads)].float(), routing
+        return logits[: len(heads)].float()
+
+    def _capturing(self, recorder: Recorder, kernels: AdapterKernels | None) -> Captured:
+        assert kernels is None or isinstance(kernels, CudaKernels), "no other kernels' launches can be recorded"
+        return Captured(recorder, self.sites, kernels, self._cache, decode=self._decode, eager=self._eager)
+
+    def _decode(self, inputs: DecodeInputs) -> Tensor:
+        """Logits of padded rows of tokens, [rows, vocab], all of which reach the head."""
+        attention_map = inputs.attention_map(self._row_dtype)
+        return self._logits(self._embed(inputs.ids, []), inputs.positions, attention_map, inputs.rows)
 
     def _logits(self, embedded: Tensor, positions: Tensor, attention_map: AttentionMap, kept: Tensor) -> Tensor:
         """The logits of rows `kept`, [kept, vocab], of rows [rows, hidden] at `positions`."""

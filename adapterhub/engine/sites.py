@@ -99,14 +99,31 @@ class Sites:
                 hook.remove()
         self._hooks.clear()
 
-    def begin(self, routing: Routing) -> None:
+    def begin(self, routing: Routing, segments: Any = None) -> None:
+        """`segments`, where given, are what the kernels take in place of the step's own, for the head as well."""
         self._routing = routing
+        self.acting = self.acting_of(routing)
+        if segments is not None:
+            self._rows = self._head = segments
+        elif self._kernels:
+            self._rows, self._head = (self._kernels.segments(_native(rows)) for rows in (routing.rows, routing.head))
+
+    def acting_of(self, routing: Routing) -> Acting:
+        """What a step's adapters do."""
         adapters = {segment.adapter.digest: segment.adapter for segment in (*routing.rows, *routing.head)}
         if tuple(adapters) != self._last.adapters:
             self._last = Acting.of(tuple(adapters.values()))
-        self.acting = self._last
-        if self._kernels:
-            self._rows, self._head = (self._kernels.segments(_native(rows)) for rows in (routing.rows, routing.head))
+        return self._last
+
+    def segments_of(self, routing: Routing) -> Any:
+        """A step's rows with adapters that the kernels know, as they take them."""
+        assert self._kernels is not None
+        return self._kernels.segments(_native(routing.rows))
+
+    @property
+    def num_modules(self) -> int:
+        """Modules that updates may be at."""
+        return len(self._index)
 
     @property
     def segments(self) -> Any:

@@ -103,16 +103,18 @@ class _Inbox:
 @contextmanager
 def held(engine: Engine) -> Iterator[None]:
     """The engine between two steps, so that what is submitted starts together."""
-    free = threading.Event()
-    engine.submit(greedy([0], "", 1), lambda _: _wait(free))
+    holds, free = threading.Event(), threading.Event()
+
+    def hold(_: Event) -> None:
+        holds.set()
+        free.wait(PATIENCE)
+
+    engine.submit(greedy([0], "", 1), hold)
+    assert holds.wait(PATIENCE), "a request did not end"
     try:
         yield
     finally:
         free.set()
-
-
-def _wait(event: threading.Event) -> None:
-    event.wait(PATIENCE)
 
 
 def assert_equal(

@@ -62,6 +62,8 @@ class ServeConfig(Config):
     """Room for adapters ready to run, such as 512MB or 2GiB. [default: an eighth of the free memory]"""
     host_adapter_bytes: Size | None = None
     """Room on the host for adapters that may come back, likewise. [default: an eighth of the host's free memory]"""
+    cuda_graphs: bool = False
+    """Capture decode steps as CUDA graphs where their shapes come back; never tried on a GPU yet."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     """The port of the metrics for Prometheus, over HTTP; 0 takes a free one. [default: no metrics]"""
     metrics_host: str = "127.0.0.1"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LIMITS = (
+ENGINE = (
     "max_requests",
     "max_sequences",
     "kv_tokens",
@@ -38,6 +38,7 @@ LIMITS = (
     "step_tokens",
     "adapter_bytes",
     "host_adapter_bytes",
+    "cuda_graphs",
 )
 """The settings that are the engine's, by its own names."""
 
@@ -73,7 +74,7 @@ async def serve(config: ServeConfig, announce: Callable[[Addresses, Engine], Non
             endpoint = MetricsEndpoint(config.metrics_host, config.metrics_port, service.metrics.registry)
             metrics = stack.enter_context(endpoint).url
         base = BaseModel.load(config.base, quantization=config.quantize)
-        engine = stack.enter_context(Engine(base, **config.model_dump(include=set(LIMITS))))
+        engine = stack.enter_context(Engine(base, **config.model_dump(include=set(ENGINE))))
         await _prepare(engine)
         store = Store.default()
         own = store.root / "routes" / f"{base.record.digest.removeprefix('sha256:')}.json"

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from adapterhub.ops.cuda.sizes import OUTS, RANKS, SPAN
+from adapterhub.ops.cuda.sizes import BYTES, OUTS, RANKS, SPAN
 from adapterhub.ops.cuda.tiles import Tiles
 from adapterhub.ops.updates import KernelOp, Place, Run, Update, Updates, updates_of
 
@@ -38,6 +38,11 @@ class CudaKernels:
 
     def segments(self, runs: Sequence[Run]) -> Tiles:
         return Tiles.of(runs, self._device)
+
+    def room(self, rows: int, rank: int, modules: int, *, reads_output: bool) -> Tiles:
+        """Tiles that stay where they are, for any of up to `rows` rows and that rank on a base of so many modules."""
+        nothing = Updates(torch.zeros(modules * BYTES, dtype=torch.uint8, device=self._device), (), 0, False)
+        return Tiles.room(rows, rank, nothing, reads_output=reads_output)
 
     def update_(self, places: Sequence[Place], segments: Tiles) -> None:
         if segments.kept:

@@ -44,3 +44,23 @@ class Tiles(NamedTuple):
         table = torch.stack((update[run], first, torch.minimum(first + ROWS, stop[run]), hidden, rank[run]), 1)
         reads_output = any(updates.reads_output for updates in kept)
         return cls(table.to(device), int(rank.max()), int(room.sum()), reads_output, kept)
+
+    @classmethod
+    def room(cls, rows: int, rank: int, nothing: Updates, *, reads_output: bool) -> Self:
+        """For any tiles of up to `rows` rows and that rank, which `fill_` copies into it.
+
+        Until then, and behind them, there are tiles of no rows, of an adapter that does `nothing`.
+        """
+        empty = torch.tensor([nothing.table.data_ptr(), 0, 0, 0, 0], device=nothing.table.device)
+        return cls(empty.repeat(rows, 1), rank, rows * rank, reads_output, (nothing,))
+
+    def fill_(self, tiles: Self) -> None:
+        """Take other tiles, which are to be kept while these are used."""
+        count = len(tiles.table)
+        assert count <= len(self.table), "more tiles than there is room for"
+        assert tiles.rank <= self.rank, "fewer ranks are computed than there are"
+        assert tiles.hidden <= self.hidden, "no room for hidden values"
+        assert self.reads_output or not tiles.reads_output, "fewer spans than outputs that are read"
+        self.table[:count] = tiles.table
+        self.table[count:, 0] = self.kept[0].table.data_ptr()
+        self.table[count:, 1:] = 0
