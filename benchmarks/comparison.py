@@ -15,16 +15,16 @@ class Comparison(NamedTuple):
     found: dict[str, Any]
 
     def rate(self, contender: str, cell: str) -> float | None:
-        """Median tokens a second over the rounds; None when no round came to its end."""
+        """Median tokens a second over the rounds of all; None when none came to its end."""
         rates = [
             row["rate"]
             for row in self.found["rows"]
-            if (row["contender"], row["cell"]) == (contender, cell) and "rate" in row
+            if (row["contender"], row["cell"]) == (contender, cell) and "rate" in row and "own" not in row
         ]
         return median(rates) if rates else None
 
     def ratio(self, contender: str, cell: str, to: str) -> float | None:
-        """The median of each round's ratio of one cell to another."""
+        """The median of each round's ratio of one cell to another, rounds of ours alone included."""
         by_round: dict[int, dict[str, float]] = {}
         for row in self.found["rows"]:
             if row["contender"] == contender and row["cell"] in (cell, to) and "rate" in row:

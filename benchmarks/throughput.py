@@ -50,6 +50,8 @@ class Throughput:
     rounds: int
     prompt_tokens: int = 64
     new_tokens: int = 64
+    own_rounds: int = 0
+    """Rounds of ours alone, after those of all: what adapters cost is a ratio of runs that follow one another."""
     alone: frozenset[str] = frozenset()
     """Contenders too large to stay loaded beside others: each has one round, after theirs, with nobody else there."""
 
@@ -69,6 +71,9 @@ class Throughput:
                 teams = self._ready(group, stack, truth, found, bench)
                 for number in range(rounds):
                     found["rows"] += self._round(number, teams, truth, bench)
+                ours = [team for team in teams if team.name == roster.OURS]
+                for number in range(rounds, rounds + self.own_rounds if ours else 0):
+                    found["rows"] += (row | {"own": True} for row in self._round(number, ours, truth, bench))
         return found
 
     def _ready(
@@ -92,7 +97,7 @@ class Throughput:
         return teams
 
     def _round(self, number: int, teams: list[Team], truth: Truth, bench: Bench) -> Iterator[dict[str, Any]]:
-        for cell in self.cells:
+        for cell in self.cells[:: 1 if number % 2 == 0 else -1]:
             requests = self.requests(cell, number)
             first = number % len(teams) if teams else 0
             for team in [*teams[first:], *teams[:first]]:

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from torch import Tensor
 
@@ -20,12 +21,14 @@ from adapterhub.engine.resident_adapter import ResidentAdapter
 from adapterhub.engine.stats import AdapterStatus, Tier
 from adapterhub.engine.tally import Tally
 from adapterhub.errors import AdapterHubError, AdapterNotFoundError, EngineStoppedError, UnavailableError
+from adapterhub.giving_way import pace
 
 Prepare = Callable[[Servable, Sequence[Mapping[str, Tensor]]], ResidentAdapter]
 """From an adapter, or a blend, and the tensors of each of its `parts`."""
 
-NICE = 19
-"""What a loader adds to its niceness: a step waits for its slowest thread, so a load takes what steps leave."""
+NICE = 10
+"""What a loader adds to its niceness: a step waits for its slowest thread. No more than that, for a loader that has the
+interpreter's lock and gets no processor holds every step up."""
 LOADERS = 2
 """Threads that read, check and bind; as many adapters are ready, at most, before there is room for them."""
 FAILURE_SECONDS = 30.0
@@ -45,8 +48,16 @@ class AdapterPool:
     that never rest. An adapter that is removed is freed when the last that holds it ends.
     """
 
-    def __init__(self, prepare: Prepare, *, budget: int, host_budget: int, tally: Tally | None = None) -> None:
-        """`budget` and `host_budget` are in bytes."""
+    def __init__(
+        self,
+        prepare: Prepare,
+        *,
+        budget: int,
+        host_budget: int,
+        tally: Tally | None = None,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`budget` and `host_budget` are in bytes. While steps are computed, `busy`, loads are slow."""
         self.budget = budget
         self._tally = tally or Tally()
         self._prepare = prepare
@@ -70,10 +81,10 @@ class AdapterPool:
         self._next_slot = 1
         self._evictions = 0
         self._closed = False
-        self._loaders = ThreadPoolExecutor(LOADERS, "adapterhub-load", initializer=_step_back)
+        self._loaders = ThreadPoolExecutor(LOADERS, "adapterhub-load", initializer=partial(_step_back, busy))
 
     def close(self) -> None:
-        """Nothing more is loaded; whoever waits is told."""
+        """Nothing more is loaded; whoever waits is told, and what is in memory is let go of."""
         with self._lock:
             self._closed = True
             self._arriving.clear()
@@ -81,6 +92,10 @@ class AdapterPool:
             for entry in self._entries.values():
                 self._fail(entry, _stopped())
         self._loaders.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            self._resident.clear()
+            self._draining.clear()
+            self._host.clear()
 
     @property
     def evictions(self) -> int:
@@ -343,8 +358,9 @@ def _unknown(digest: str) -> AdapterNotFoundError:
     return AdapterNotFoundError(f"adapter {digest} is not loaded", resource=digest)
 
 
-def _step_back() -> None:
+def _step_back(busy: Callable[[], bool]) -> None:
     """Let the engine's thread have the processor first; on Linux, where a thread has a niceness of its own."""
+    pace(busy)
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
 

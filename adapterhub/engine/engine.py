@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import itertools
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -101,7 +99,7 @@ class Engine:
         self.tally = Tally()
         """What ended, and how; for any thread."""
         pool = BlockPool(self.limits.kv_tokens // BLOCK_TOKENS)
-        cache = KVCache(
+        self._cache = cache = KVCache(
             base.shape,
             pool.num_blocks,
             dtype=base.compute_dtype,
@@ -115,6 +113,7 @@ class Engine:
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
+            busy=lambda: self._loop.has_work,
         )
         self._runner = Runner(base, cache, recorder)
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)
@@ -137,25 +136,23 @@ class Engine:
         self._seats = Seats(max_requests)
         self._commands = Commands()
         self._stopping = False
-        self._unfreeze = weakref.finalize(self, gc.unfreeze)  # at exit too, should nobody close it
         self._thread = threading.Thread(target=self._main, name="adapterhub-engine", daemon=True)
 
     def start(self) -> None:
         """Take over the model and start the engine's thread. An engine is started once."""
         self._runner.open()
         self._commands.open()
-        gc.freeze()  # a collection that looks at all there is holds every thread up, for a fifth of a second
         self._thread.start()
 
     def close(self) -> None:
-        """End what runs as cancelled, stop the thread and give the model back."""
+        """End what runs as cancelled, stop the thread, give the model back and free what adapters and rows took."""
         with contextlib.suppress(EngineStoppedError):
             self._commands.send(self._stop)
         self._thread.join()
         self._structures.close()
         self._pool.close()
         self._runner.close()
-        self._unfreeze()
+        self._cache.close()
 
     def __enter__(self) -> Engine:
         self.start()

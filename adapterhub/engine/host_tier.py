@@ -42,6 +42,11 @@ class HostTier:
         if (tensors := self._tensors.pop(digest, None)) is not None:
             self._used -= _nbytes(tensors)
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._tensors.clear()
+        self._used = 0
+
     def check_integrity(self) -> None:
         assert self._used == sum(map(_nbytes, self._tensors.values())) <= self._budget, "host bytes were lost"
 

@@ -43,6 +43,11 @@ class KVCache:
         self.keys = [_zeros(keys, dtype, device) for _ in range(shape.num_layers)]
         self.values = [_zeros(values, dtype, device) for _ in range(shape.num_layers)]
 
+    def close(self) -> None:
+        """Free its memory, whoever still refers to it."""
+        self.keys.clear()
+        self.values.clear()
+
     def layer(self, index: int) -> Layer:
         """A layer's tensors for the kernels."""
         return Layer(self.keys[index], self.values[index])

@@ -28,6 +28,7 @@ class W1:
     requests: int = 32
     prompt_tokens: int = 64
     new_tokens: int = 64
+    own_rounds: int = 9
 
     def cells(self) -> list[Cell]:
         many = [Cell(self.requests, count) for count in (0, *self.counts)]
@@ -38,7 +39,14 @@ class W1:
         adapters = lora_folders(bench.cache, folder.path, shape, max(self.counts), RANK, bench.adapter_dtype)
         prompts = Prompts.of(folder.path, shape.vocab_size)
         work = Throughput(
-            folder.path, adapters, prompts, self.cells(), bench.rounds, self.prompt_tokens, self.new_tokens
+            folder.path,
+            adapters,
+            prompts,
+            self.cells(),
+            bench.rounds,
+            self.prompt_tokens,
+            self.new_tokens,
+            own_rounds=self.own_rounds,
         )
         return work.measure(bench)
 

@@ -47,7 +47,7 @@ class W2:
             cases = {"base": [], "8 x LoRA": equal, "mix": mix}
             for digests in cases.values():
                 Requests(self.requests, self.prompt_tokens, 4).run(engine, digests, seed=-1)
-            for number in range(bench.rounds):
+            for number in range(REPEATS * bench.rounds):
                 for name in list(cases)[:: 1 if number % 2 == 0 else -1]:
                     rate = work.run(engine, cases[name], seed=number).rate
                     bench.say(f"round {number}: {name} {rate:.0f} tokens/s")
@@ -71,6 +71,8 @@ class W2:
 
 
 CASES = ("base", "8 x LoRA", "mix")
+REPEATS = 3
+"""Of each round: they take seconds."""
 
 
 def _rates(found: dict[str, Any]) -> dict[str, list[float]]:

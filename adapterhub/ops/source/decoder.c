@@ -55,12 +55,17 @@ static void linear(struct team *team, const struct step *s, long in, float *x, c
         m[i].y = y[i];
         p[i] = (struct place){product->m.at[i], in, m[i].out, x, y[i]};
     }
-    struct stream ahead = {s->s + member(), s->s + s->segments, team->threads, &product->m, &then->m, 0, 0};
-    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m, j, s->segments ? &ahead : NULL);
-    int left = 0;
-    for (long i = 0; i < s->segments && !left; i++)
-        for (long k = 0; k < count; k++) left |= !is_joined(s->s + i, s->s[i].updates + p[k].module);
-    if (left) update_rows(team, count, p, s->segments, s->s, 1);
+    long tasks = s->segments * count, me = member();
+    struct mine mine = {j, &then->m, me, team->threads, tasks, me, me, 0, NULL, NULL};
+    int8_matmul(team, s->rows, (in + 3) / 4, q, count, m, j->blocks ? j : NULL, tasks ? &mine : NULL);
+    int few = 0, rest = 0;
+    for (long i = 0; i < s->segments; i++) {
+        if (!is_long(s->s + i)) few = 1;
+        else for (long k = 0; k < count; k++) rest |= s->s[i].updates[p[k].module].reads_output;
+    }
+    if (few) expand_mine(&mine, p);
+    if (rest) update_rows(team, count, p, s->segments, s->s, 1);
+    else if (few) together(team);
 }
 
 /* What acts on the whole part that gave `delta`: it may read the residual `h` in front of it. */
@@ -101,13 +106,12 @@ struct rows {
     struct quantized narrow, wide, inner; /* of `hidden`, of all heads, of the feed-forward part: one memory in turn */
 };
 
-/* The updates of a product by x; nothing where no segment is long. */
+/* The updates of a product by x; nothing for who makes x where no segment is long. */
 static const struct joined *joined(struct joined *j, const struct product *p, long in, const float *x) {
-    if (!j->blocks) return NULL;
     j->m = p->m;
     j->in = in;
     j->x = x;
-    return j;
+    return j->blocks ? j : NULL;
 }
 
 /* `next` is the layer behind it, or itself. */
@@ -121,7 +125,7 @@ static void run(struct team *team, const struct step *s, const struct decoder_la
     struct product then = product(3, next->qkv, next->modules + Q);
     const struct joined *with = joined(&j, &qkv, hidden, r->x);
     add_norm(team, rows, hidden, h, first ? NULL : delta, h, l->input_norm, l->input_eps, r->x, r->narrow, with);
-    linear(team, s, hidden, r->x, &r->narrow, &qkv, &output, with, (float *[]){r->heads, r->k, r->v});
+    linear(team, s, hidden, r->x, &r->narrow, &qkv, &output, &j, (float *[]){r->heads, r->k, r->v});
     if (l->q_norm)
         add_norm(team, rows * l->cache.heads, dim, r->heads, NULL, NULL, l->q_norm, l->q_eps, r->heads, none, NULL);
     if (l->k_norm)
@@ -130,17 +134,17 @@ static void run(struct team *team, const struct step *s, const struct decoder_la
     attend_rows(team, &l->cache, s->chunks, s->c, &l->options, r->heads, r->attended, room);
     with = joined(&j, &output, wide, r->attended);
     rounded(team, s, wide, r->attended, r->wide, l->modules[OUTPUT], with);
-    linear(team, s, wide, r->attended, &r->wide, &output, &gate_up, with, (float *[]){delta});
+    linear(team, s, wide, r->attended, &r->wide, &output, &gate_up, &j, (float *[]){delta});
     part(team, s, h, delta, l->modules[ATTENTION]);
     with = joined(&j, &gate_up, hidden, r->x);
     add_norm(team, rows, hidden, h, delta, h, l->mlp_norm, l->mlp_eps, r->x, r->narrow, with);
-    linear(team, s, hidden, r->x, &r->narrow, &gate_up, &down, with, (float *[]){r->gate, r->up});
+    linear(team, s, hidden, r->x, &r->narrow, &gate_up, &down, &j, (float *[]){r->gate, r->up});
     with = joined(&j, &down, inner, r->gated);
     if (s->fronts) {
         silu_gate(team, rows, inner, r->gate, r->up, r->gated, none, NULL);
         rounded(team, s, inner, r->gated, r->inner, l->modules[DOWN], with);
     } else silu_gate(team, rows, inner, r->gate, r->up, r->gated, r->inner, with);
-    linear(team, s, inner, r->gated, &r->inner, &down, &then, with, (float *[]){delta});
+    linear(team, s, inner, r->gated, &r->inner, &down, &then, &j, (float *[]){delta});
     part(team, s, h, delta, l->modules[MLP]);
     behind_layer(team, s, h, delta, l->modules[LAYER]);
 }

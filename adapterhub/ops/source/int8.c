@@ -40,7 +40,8 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     for (int i = 0; i < rows; i++) left[i] = right[i] = _mm512_setzero_si512();
     for (long g = 0; g < groups; g++, w += 4 * TILE) {
         __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
-        __builtin_prefetch(ahead + 64 * g, 0, 2);
+        __builtin_prefetch(ahead + 128 * g, 0, 2);
+        __builtin_prefetch(ahead + 128 * g + 64, 0, 2);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             int32_t four;
@@ -57,24 +58,24 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     }
 }
 
-/* Rows of one tile, and as many lines of what is wanted next as the weight has. */
+/* Rows of one tile, and as many bytes of what is wanted next as the weight has. */
 #define PASS(rows) \
     static void pass_##rows(long row, long groups, long tile, const struct quantized *q, const struct matrix *m, \
-                            struct stream *ahead) { \
-        if (ahead && ahead->at >= ahead->end) next_region(ahead); \
-        const char *at = ahead ? ahead->at : (const char *)(m->weight + tile * groups * 4 * TILE); \
+                            struct mine *mine) { \
+        if (mine && mine->at >= mine->end) ask_next(mine); \
+        const char *at = mine ? mine->at : (const char *)(m->weight + tile * groups * 4 * TILE); \
         tile_rows(rows, row, groups, tile, q, m, at); \
-        if (ahead) ahead->at += 64 * groups; \
+        if (mine) mine->at += 4 * TILE * groups; \
     }
 PASS(12) PASS(8) PASS(4) PASS(2) PASS(1)
 
 static long pass(long left, long row, long groups, long tile, const struct quantized *q, const struct matrix *m,
-                 struct stream *ahead) {
-    if (left >= 12) { pass_12(row, groups, tile, q, m, ahead); return 12; }
-    if (left >= 8) { pass_8(row, groups, tile, q, m, ahead); return 8; }
-    if (left >= 4) { pass_4(row, groups, tile, q, m, ahead); return 4; }
-    if (left >= 2) { pass_2(row, groups, tile, q, m, ahead); return 2; }
-    pass_1(row, groups, tile, q, m, ahead);
+                 struct mine *mine) {
+    if (left >= 12) { pass_12(row, groups, tile, q, m, mine); return 12; }
+    if (left >= 8) { pass_8(row, groups, tile, q, m, mine); return 8; }
+    if (left >= 4) { pass_4(row, groups, tile, q, m, mine); return 4; }
+    if (left >= 2) { pass_2(row, groups, tile, q, m, mine); return 2; }
+    pass_1(row, groups, tile, q, m, mine);
     return 1;
 }
 
@@ -91,25 +92,29 @@ static const struct segment *change(const struct joined *j, const struct segment
 }
 
 static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m, long place,
-                     const struct joined *j, struct stream *ahead) {
+                     const struct joined *j, struct mine *mine) {
     const struct segment *s = j ? j->s : NULL;
     for (long row = 0, done; row < rows; row += done) {
-        done = pass(rows - row, row, groups, tile, q, m, ahead);
+        done = pass(rows - row, row, groups, tile, q, m, mine);
         if (j) s = change(j, s, row, row + done, place, tile, m);
     }
 }
 
-/* Several weights that share an input of `groups` times 4 values. `j` and `ahead` may be null. */
+/* Several weights that share an input of `groups` times 4 values. `j` and `mine` may be null. */
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
-                 const struct matrix *m, const struct joined *j, struct stream *ahead) {
+                 const struct matrix *m, const struct joined *j, struct mine *mine) {
     long tiles = 0;
     for (long i = 0; i < count; i++) tiles += (m[i].out + TILE - 1) / TILE;
+    long each = tiles / team->threads, done = 0;
+    long share = mine ? (mine->tasks / mine->step + 1 + each) / (each > 1 ? each - 1 : 1) : 0;
     EACH(team, tile, tiles, 1) {
         const struct matrix *own = m;
         long index = tile, own_tiles;
         while (index >= (own_tiles = (own->out + TILE - 1) / TILE)) index -= own_tiles, own++;
-        one_tile(rows, groups, index, q, own, own - m, j, ahead);
+        if (mine && done++) shrink_mine(mine, share); /* A was asked for while the tile before was computed */
+        one_tile(rows, groups, index, q, own, own - m, j, mine);
     }
+    if (mine) shrink_mine(mine, mine->tasks);
     together(team);
 }
 

@@ -72,12 +72,12 @@ struct modules {
     long at[3], out[3];
 };
 
-/* Updates that are computed along with what is around them, where rows lie near: those of long segments that read the
- * modules' input. Their f(A x + bias) follows where x is made, block by block; the rest follows each tile of the
- * product. For a few rows A and B are what takes the time, and they are read best from one end to the other.
+/* Updates that read the modules' input are computed along with the product. Those of long segments where rows lie near:
+ * their f(A x + bias) follows where x is made, block by block; the rest follows each tile of the product. For a few
+ * rows A and B are what takes the time: `mine` says how they are read.
  */
 struct joined {
-    long blocks;
+    long blocks; /* none where no segment is long */
     const struct block *block;
     long segments;
     const struct segment *s;
@@ -91,14 +91,18 @@ INLINE int is_long(const struct segment *s) { return s->stop - s->start >= 8; }
 
 INLINE int is_joined(const struct segment *s, const struct update *w) { return is_long(s) && !w->reads_output; }
 
-/* What a thread asks for ahead of its use: the tensors of updates behind the product under way, or, where they are
- * joined, behind the one after it. An adapter's lie one behind the other; the products have time to spare that memory
- * has not.
+/* A thread's part of what short segments do at a product's modules: task k is segment k / count at module k % count.
+ *
+ * The products have time to spare that memory has not, so they ask for what is read next: A of the thread's tasks, whose
+ * f(A x + bias) it computes between one tile and another, while A is near; then B, which is read behind the product;
+ * then what long segments read around the next product.
  */
-struct stream {
-    const struct segment *segment, *stop;
-    long step; /* segments from one to the thread's next */
-    const struct modules *now, *then;
+struct mine {
+    const struct joined *j;
+    const struct modules *then;
+    long first, step, tasks;
+    long shrunk, asked; /* tasks of which A was read, and which were asked for */
+    int wanted;         /* A, B, or what is behind them */
     const char *at, *end;
 };
 
@@ -111,7 +115,7 @@ void silu_gate(struct team *team, long rows, long d, const float *gate, const fl
 
 /* int8.c */
 void int8_matmul(struct team *team, long rows, long groups, const struct quantized *q, long count,
-                 const struct matrix *m, const struct joined *j, struct stream *ahead);
+                 const struct matrix *m, const struct joined *j, struct mine *mine);
 
 /* What is read once and from one end to the other is asked for so many bytes ahead: past the end of A lies B. */
 #define AHEAD 4096
@@ -123,11 +127,13 @@ void expand_rows(const struct update *w, long rows, const float *u, float *y, lo
 
 /* updates.c */
 void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s,
-                 int joined);
+                 int rest);
 void shrink_block(const struct joined *j, struct block b);
 void expand_tile(const struct joined *j, const struct segment *s, long place, long row, long stop, float *y,
                  long column, long width);
-void next_region(struct stream *stream);
+void ask_next(struct mine *mine);
+void shrink_mine(struct mine *mine, long most);
+void expand_mine(const struct mine *mine, const struct place *places);
 void scale_rows(struct team *team, struct place place, long segments, const struct segment *s);
 
 /* attention.c */

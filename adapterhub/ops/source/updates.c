@@ -42,9 +42,10 @@ static struct task task_of(const struct work *work, long index) {
     return (struct task){s, s->updates + p->module, p, row, row + ROWS < s->stop ? row + ROWS : s->stop};
 }
 
-/* All segments at `count` modules, whose products are in their y already; `joined`: without what is joined to these. */
+/* All segments at `count` modules, whose products are in their y already; `rest`: without what is computed along with
+ * these. */
 void update_rows(struct team *team, long count, const struct place *places, long segments, const struct segment *s,
-                 int joined) {
+                 int rest) {
     long first[segments + 1];
     first[0] = 0;
     for (long i = 0; i < segments; i++) first[i + 1] = first[i] + (s[i].stop - s[i].start + ROWS - 1) / ROWS;
@@ -57,7 +58,7 @@ void update_rows(struct team *team, long count, const struct place *places, long
             for (long i = 0; next && i < AHEAD; i += 64) __builtin_prefetch(next + i, 0, 1);
         }
         if (!t.w->rank && !t.w->scale && !t.w->shift) continue;
-        if (joined && is_joined(t.s, t.w)) continue;
+        if (rest && (!is_long(t.s) || !t.w->reads_output)) continue;
         update(t.w, t.p, t.row, t.stop - t.row);
     }
     together(team);
@@ -91,23 +92,79 @@ void expand_tile(const struct joined *j, const struct segment *s, long place, lo
     expand_rows(w, stop - row, hidden_of(j, s, place, row), y + row * out, out, column, column + width);
 }
 
-/* Goes on to the tensors of the thread's next segment; where there are none left, to nowhere. */
-void next_region(struct stream *stream) {
-    for (; stream->segment < stream->stop; stream->segment += stream->step) {
-        const struct segment *s = stream->segment;
-        const struct modules *m = is_long(s) ? stream->then : stream->now;
+/* One task of a thread. */
+struct own {
+    const struct segment *s;
+    const struct update *w;
+    long place;
+};
+
+static struct own own(const struct mine *mine, long task) {
+    const struct joined *j = mine->j;
+    const struct segment *s = j->s + task / j->m.count;
+    long place = task % j->m.count;
+    return (struct own){s, s->updates + j->m.at[place], place};
+}
+
+INLINE long bytes_of(long rank, long width, int kind) { return rank * width * (kind == FLOAT32 ? 4 : 2); }
+
+/* Goes on to the next tensors that are to be asked for; where there are none left, to nowhere. */
+void ask_next(struct mine *mine) {
+    const struct joined *j = mine->j;
+    for (; mine->wanted < 2; mine->wanted++, mine->asked = mine->first)
+        while (mine->asked < mine->tasks) {
+            struct own o = own(mine, mine->asked);
+            mine->asked += mine->step;
+            if (is_long(o.s) || !o.w->rank || (mine->wanted == 0 && o.w->reads_output)) continue;
+            long out = j->m.out[o.place];
+            mine->at = mine->wanted == 0 || o.w->reads_output ? o.w->a : o.w->b;
+            mine->end = mine->wanted == 0 ? mine->at + bytes_of(o.w->rank, j->in, o.w->a_kind)
+                                          : (const char *)o.w->b + bytes_of(o.w->rank, out, o.w->b_kind);
+            return;
+        }
+    while (mine->asked < j->segments) { /* an adapter's tensors lie one behind the other */
+        const struct segment *s = j->s + mine->asked;
+        const struct modules *m = mine->then;
+        mine->asked += mine->step;
         long first = 0, last = m->count - 1;
         while (first <= last && !s->updates[m->at[first]].rank) first++;
         while (last > first && !s->updates[m->at[last]].rank) last--;
-        if (first > last) continue;
+        if (!is_long(s) || first > last) continue;
         const struct update *end = s->updates + m->at[last];
-        stream->at = s->updates[m->at[first]].a;
-        stream->end = (const char *)end->b + end->rank * m->out[last] * (end->b_kind ? 2 : 4);
-        stream->segment += stream->step;
+        mine->at = s->updates[m->at[first]].a;
+        mine->end = (const char *)end->b + bytes_of(end->rank, m->out[last], end->b_kind);
         return;
     }
-    stream->at = NULL;
-    stream->end = (const char *)UINTPTR_MAX;
+    mine->at = NULL;
+    mine->end = (const char *)UINTPTR_MAX;
+}
+
+/* f(A x + bias) of the thread's next tasks, at most so many. */
+void shrink_mine(struct mine *mine, long most) {
+    const struct joined *j = mine->j;
+    for (; most > 0 && mine->shrunk < mine->tasks; mine->shrunk += mine->step) {
+        struct own o = own(mine, mine->shrunk);
+        if (is_long(o.s) || o.w->reads_output || !o.w->rank) continue;
+        shrink_rows(o.w, o.s->stop - o.s->start, j->x + o.s->start * j->in, j->in,
+                    hidden_of(j, o.s, o.place, o.s->start));
+        most--;
+    }
+}
+
+/* The rest of all of the thread's tasks, when the product is done. */
+void expand_mine(const struct mine *mine, const struct place *places) {
+    for (long task = mine->first; task < mine->tasks; task += mine->step) {
+        struct own o = own(mine, task);
+        if (task + mine->step < mine->tasks) {
+            const char *next = own(mine, task + mine->step).w->b;
+            for (long i = 0; next && i < AHEAD; i += 64) __builtin_prefetch(next + i, 0, 1);
+        }
+        if (is_long(o.s) || (!o.w->rank && !o.w->scale && !o.w->shift)) continue;
+        const struct place *p = places + o.place;
+        long row = o.s->start, rows = o.s->stop - row;
+        if (o.w->reads_output) update(o.w, p, row, rows);
+        else expand_rows(o.w, rows, hidden_of(mine->j, o.s, o.place, row), p->y + row * p->out, p->out, 0, p->out);
+    }
 }
 
 /* What the segments do in front of one module, in place. */
