@@ -19,25 +19,38 @@ PIECE = 0.0004
 PAUSE = 0.00005
 """Seconds that a thread needs to wake up."""
 LONG_PAUSE = 0.004
-"""Seconds that others have after each piece of paced work, while they are busy."""
-_BUSY: ContextVar[Callable[[], bool]] = ContextVar("busy", default=lambda: False)
+"""Seconds that others have after each piece of work, while they are busy."""
+
+
+class Turns:
+    """One thread's: when it has worked for a piece, and how long others have then."""
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        self._busy = busy
+        self._due = time.perf_counter() + PIECE
+
+    def give(self) -> None:
+        if time.perf_counter() >= self._due:
+            time.sleep(LONG_PAUSE if self._busy() else PAUSE)
+            self._due = time.perf_counter() + PIECE
+
+
+_TURNS: ContextVar[Turns | None] = ContextVar("turns", default=None)
 
 
 def pace(busy: Callable[[], bool]) -> None:
-    """This thread's work is slowed down from now on while others are `busy`."""
-    _BUSY.set(busy)
+    """From now on this thread works in pieces, with a long turn for others after each while they are `busy`."""
+    _TURNS.set(Turns(busy))
 
 
 def give_way() -> None:
-    """Let threads that wait for the interpreter's lock, or for a processor, have it."""
-    time.sleep(LONG_PAUSE if _BUSY.get()() else PAUSE)
+    """Let others have the interpreter's lock, and a processor, if this thread has worked for a piece."""
+    if turns := _TURNS.get():
+        turns.give()
 
 
 def in_pieces(items: Iterable[T]) -> Iterator[T]:
-    """The same items; whoever waits gets a turn every so often between two of them."""
-    due = time.perf_counter() + PIECE
+    """The same items; others get their turn between two of them."""
     for item in items:
         yield item
-        if time.perf_counter() > due:
-            give_way()
-            due = time.perf_counter() + PIECE
+        give_way()

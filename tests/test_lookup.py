@@ -41,7 +41,7 @@ def served(case: Case, requests: list[Request], **options: int) -> tuple[list[Co
     """The answers, and what the engine says afterwards."""
     with Engine(case.base, **{"kv_tokens": 8192, **options}) as engine:  # type: ignore[arg-type]
         for adapter in case.adapters.values():
-            engine.register_adapter(adapter)
+            engine.load_adapter(adapter)  # all run at once
         answers = engine.generate(requests)
         engine.check_integrity()
         return answers, engine.stats()

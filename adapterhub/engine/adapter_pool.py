@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from torch import Tensor
 
@@ -61,6 +60,7 @@ class AdapterPool:
         self.budget = budget
         self._tally = tally or Tally()
         self._prepare = prepare
+        self._busy = busy
         self._host = HostTier(host_budget)
         self._lock = threading.Lock()
         self._entries: dict[str, AdapterEntry] = {}
@@ -81,7 +81,7 @@ class AdapterPool:
         self._next_slot = 1
         self._evictions = 0
         self._closed = False
-        self._loaders = ThreadPoolExecutor(LOADERS, "adapterhub-load", initializer=partial(_step_back, busy))
+        self._loaders = ThreadPoolExecutor(LOADERS, "adapterhub-load", initializer=_step_back)
 
     def close(self) -> None:
         """Nothing more is loaded; whoever waits is told, and what is in memory is let go of."""
@@ -247,6 +247,7 @@ class AdapterPool:
     def _load(self, entry: AdapterEntry) -> None:
         """Bring one adapter from host or disk to where it can run. On a loader's thread."""
         digest = entry.adapter.digest
+        pace(self._busy)
         try:
             tensors = {part.digest: self._tensors(part) for part in parts(entry.adapter)}
             prepared = self._prepare(entry.adapter, list(tensors.values()))
@@ -358,9 +359,8 @@ def _unknown(digest: str) -> AdapterNotFoundError:
     return AdapterNotFoundError(f"adapter {digest} is not loaded", resource=digest)
 
 
-def _step_back(busy: Callable[[], bool]) -> None:
+def _step_back() -> None:
     """Let the engine's thread have the processor first; on Linux, where a thread has a niceness of its own."""
-    pace(busy)
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
 
