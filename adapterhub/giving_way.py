@@ -18,29 +18,33 @@ PIECE = 0.0004
 """Seconds of work after which others get their turn."""
 PAUSE = 0.00005
 """Seconds that a thread needs to wake up."""
-LONG_PAUSE = 0.004
-"""Seconds that others have after each piece of work, while they are busy."""
+LONGEST = 0.004
+SHARE = 0.4
+"""Of what others do at a time, that they have after each piece of work."""
 
 
 class Turns:
     """One thread's: when it has worked for a piece, and how long others have then."""
 
-    def __init__(self, busy: Callable[[], bool]) -> None:
-        self._busy = busy
+    def __init__(self, others: Callable[[], float]) -> None:
+        self._others = others
         self._due = time.perf_counter() + PIECE
 
     def give(self) -> None:
         if time.perf_counter() >= self._due:
-            time.sleep(LONG_PAUSE if self._busy() else PAUSE)
+            time.sleep(min(max(PAUSE, SHARE * self._others()), LONGEST))
             self._due = time.perf_counter() + PIECE
 
 
 _TURNS: ContextVar[Turns | None] = ContextVar("turns", default=None)
 
 
-def pace(busy: Callable[[], bool]) -> None:
-    """From now on this thread works in pieces, with a long turn for others after each while they are `busy`."""
-    _TURNS.set(Turns(busy))
+def pace(others: Callable[[], float]) -> None:
+    """From now on this thread works in pieces, and lets others have their turn after each.
+
+    `others` gives the seconds of what they do at a time; 0 while they have nothing to do.
+    """
+    _TURNS.set(Turns(others))
 
 
 def give_way() -> None:

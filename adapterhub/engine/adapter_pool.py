@@ -54,13 +54,13 @@ class AdapterPool:
         budget: int,
         host_budget: int,
         tally: Tally | None = None,
-        busy: Callable[[], bool] = lambda: False,
+        step_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`budget` and `host_budget` are in bytes. While steps are computed, `busy`, loads are slow."""
+        """`budget` and `host_budget` are in bytes; loads are paced by how long a step takes, 0 where none is run."""
         self.budget = budget
         self._tally = tally or Tally()
         self._prepare = prepare
-        self._busy = busy
+        self._step_seconds = step_seconds
         self._host = HostTier(host_budget)
         self._lock = threading.Lock()
         self._entries: dict[str, AdapterEntry] = {}
@@ -247,7 +247,7 @@ class AdapterPool:
     def _load(self, entry: AdapterEntry) -> None:
         """Bring one adapter from host or disk to where it can run. On a loader's thread."""
         digest = entry.adapter.digest
-        pace(self._busy)
+        pace(self._step_seconds)
         try:
             tensors = {part.digest: self._tensors(part) for part in parts(entry.adapter)}
             prepared = self._prepare(entry.adapter, list(tensors.values()))

@@ -6,6 +6,7 @@ Everything here runs on that thread; nothing else touches these tables.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -56,6 +57,8 @@ class Loop:
         self._sequences: dict[int, Sequence] = {}
         self._stats = EngineStats()
         self._generated = 0
+        self.step_seconds = 0.0
+        """How long the last step took to compute."""
 
     @property
     def has_work(self) -> bool:
@@ -104,7 +107,9 @@ class Loop:
         chunks = self._scheduler.schedule()
         if not chunks:
             return
+        began = time.perf_counter()
         logits, routing = self._runner.run(chunks)
+        self.step_seconds = time.perf_counter() - began
         self._count(chunks, routing)
         logits = self._tell_of_prompts(chunks, logits, routing)
         sampling = [chunk.sequence for chunk in chunks for _ in range(chunk.num_sampled)]
