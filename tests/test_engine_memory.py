@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,19 @@ def engine(case: Case) -> Iterator[Engine]:
     with Engine(case.base, kv_tokens=64 * BLOCK_TOKENS) as engine:
         yield engine
         engine.check_integrity()
+
+
+def test_a_closed_engine_holds_no_memory_whoever_still_refers_to_it(case: Case) -> None:
+    adapter = next(iter(case.adapters.values()))
+    with Engine(case.base, kv_tokens=1024, host_adapter_bytes=1 << 20) as engine:
+        engine.load_adapter(adapter)
+        held_tensors = [weakref.ref(each) for each in engine._cache.keys]
+        (resident,) = engine._pool._resident.values()
+        held_adapter = weakref.ref(resident)
+        del resident
+    assert [each() for each in held_tensors] == [None] * len(held_tensors)
+    assert held_adapter() is None
+    assert engine.adapters()[0].tier != "resident"
 
 
 def test_too_few_blocks_change_no_token(case: Case) -> None:

@@ -93,6 +93,8 @@ class AdapterPool:
                 self._fail(entry, _stopped())
         self._loaders.shutdown(wait=True, cancel_futures=True)
         with self._lock:
+            for entry in self._entries.values():
+                entry.resident = None
             self._resident.clear()
             self._draining.clear()
             self._host.clear()
