@@ -76,6 +76,8 @@ class AdapterPool:
         """In use, and to make room."""
         self._draining: list[ResidentAdapter] = []
         """Removed, still held."""
+        self._used = 0
+        """Bytes of the resident and the draining: with very many, summing them at each change takes long."""
         self._blends: OrderedDict[str, None] = OrderedDict()
         """Digests of those among the known; the one registered longest ago first."""
         self._next_slot = 1
@@ -97,6 +99,7 @@ class AdapterPool:
                 entry.resident = None
             self._resident.clear()
             self._draining.clear()
+            self._used = 0
             self._host.clear()
 
     @property
@@ -144,6 +147,7 @@ class AdapterPool:
             adapter.running -= 1
             if not adapter.running and adapter in self._draining:
                 self._draining.remove(adapter)
+                self._used -= adapter.nbytes
             self._settle()
 
     def pin(self, digest: str) -> None:
@@ -190,6 +194,7 @@ class AdapterPool:
             assert all(adapter.running >= 0 for adapter in held), "an adapter was released twice"
             assert all(adapter.running for adapter in self._draining), "a drained adapter was not freed"
             assert len({adapter.slot for adapter in held}) == len(held), "two adapters share a slot"
+            assert self._used == sum(adapter.nbytes for adapter in held), "the bytes in use were miscounted"
             assert self._used <= self.budget, "more is resident than the budget allows"
             coming = self._coming()
             assert all(entry in coming for entry in self._entries.values() if entry.awaited), "a load was forgotten"
@@ -200,10 +205,6 @@ class AdapterPool:
             self._host.check_integrity()
 
     # What follows holds the lock, but for `_load` and `_tensors`.
-
-    @property
-    def _used(self) -> int:
-        return sum(adapter.nbytes for adapter in (*self._resident.values(), *self._draining))
 
     def _known(self, digest: str) -> AdapterEntry:
         if digest not in self._entries:
@@ -220,6 +221,8 @@ class AdapterPool:
             del self._resident[digest]
             if entry.resident.running:
                 self._draining.append(entry.resident)
+            else:
+                self._used -= entry.resident.nbytes
         self._fail(entry, _unknown(digest))
 
     def _forget_a_blend(self) -> None:
@@ -303,13 +306,15 @@ class AdapterPool:
                 self._loaders.submit(self._load, entry)
 
     def _make_room(self, nbytes: int) -> bool:
+        if self._used + nbytes <= self.budget:
+            return True
         for digest in self._idle():
-            if self._used + nbytes <= self.budget:
-                break
             self._entries[digest].resident = None
-            del self._resident[digest]
+            self._used -= self._resident.pop(digest).nbytes
             self._evictions += 1
-        return self._used + nbytes <= self.budget
+            if self._used + nbytes <= self.budget:
+                return True
+        return False
 
     def _idle(self) -> list[str]:
         return [d for d, adapter in self._resident.items() if not (adapter.running or self._entries[d].pins)]
@@ -320,6 +325,8 @@ class AdapterPool:
     def _to_leave(self) -> frozenset[str]:
         """Of those in use, the ones unused longest, as many as make room for all that is waited for."""
         needed = sum(entry.room for entry in self._coming() if entry.awaited and entry.resident is None)
+        if self._used + needed <= self.budget:
+            return frozenset()
         idle = sum(self._resident[digest].nbytes for digest in self._idle())
         missing = self._used - idle + needed - self.budget
         leaving = []
@@ -335,6 +342,7 @@ class AdapterPool:
         prepared.slot = self._next_slot
         self._next_slot += 1
         entry.resident = self._resident[prepared.digest] = prepared
+        self._used += prepared.nbytes
         self._give(entry, prepared)
 
     def _give(self, entry: AdapterEntry, adapter: ResidentAdapter) -> None:
