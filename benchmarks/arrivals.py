@@ -55,7 +55,7 @@ class Arrivals:
 
     def run(self, engine: Engine, adapters: Sequence[str], seed: int) -> Times:
         """Raises the error of the first request that failed."""
-        rng = random.Random(seed)
+        rng = random.Random(str(seed))  # of a number, its sign would not matter
         weights = [1 / rank for rank in range(1, len(adapters) + 1)]
         times, ended = Times(), threading.Semaphore(0)
         sampling = Sampling(max_new_tokens=self.new_tokens, ignore_eos=True)

@@ -19,12 +19,15 @@ class Comparison(NamedTuple):
         rates = [
             row["rate"]
             for row in self.found["rows"]
-            if (row["contender"], row["cell"]) == (contender, cell) and "rate" in row and "own" not in row
+            if (row["contender"], row["cell"]) == (contender, cell) and "rate" in row
         ]
         return median(rates) if rates else None
 
     def ratio(self, contender: str, cell: str, to: str) -> float | None:
-        """The median of each round's ratio of one cell to another, rounds of ours alone included."""
+        """The median of each round's ratio of one cell to another; of ours, where they ran as a pair, of those."""
+        pairs = [row for row in self.found.get("pairs", ()) if (row["cell"], row["to"]) == (cell, to)]
+        if contender == OURS and pairs:
+            return median(float(sum(row["rates"]) / sum(row["to_rates"])) for row in pairs)
         by_round: dict[int, dict[str, float]] = {}
         for row in self.found["rows"]:
             if row["contender"] == contender and row["cell"] in (cell, to) and "rate" in row:

@@ -69,8 +69,9 @@ def reached(goals: list[Goal]) -> list[str]:
     lines = ["## What is aimed for", "", "| ratio | measured | aim | |", "| --- | ---: | ---: | --- |"]
     for goal in goals:
         figure = "" if goal.figure is None else f"{goal.figure:.3g}"
+        verdict = {None: "not measured", True: "reached", False: "**not reached**"}[goal.reached]
         bound = f"at {'most' if goal.at_most else 'least'} {goal.bound:g}"
-        lines.append(f"| {goal.what} | {figure} | {bound} | {'reached' if goal.reached else '**not reached**'} |")
+        lines.append(f"| {goal.what} | {figure} | {bound} | {verdict} |")
     return [*lines, ""]
 
 

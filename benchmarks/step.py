@@ -114,7 +114,7 @@ class Work:
 
     def run(self, engine: Engine, adapters: Sequence[str], seed: int) -> Cost:
         """The requests over `adapters`, by digest, in turn; over the bare base when there are none."""
-        rng = random.Random(seed)
+        rng = random.Random(str(seed))  # of a number, its sign would not matter
         vocab = engine.base.shape.vocab_size
         watch = Watch(engine, self.requests, self.requests)
         sampling = Sampling(max_new_tokens=self.new_tokens, ignore_eos=True)

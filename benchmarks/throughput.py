@@ -50,30 +50,38 @@ class Throughput:
     rounds: int
     prompt_tokens: int = 64
     new_tokens: int = 64
-    own_rounds: int = 0
-    """Rounds of ours alone, after those of all: what adapters cost is a ratio of runs that follow one another."""
+    pairs: Sequence[tuple[Cell, Cell]] = ()
+    """A cell, and another that it is compared with: ours runs them as another, cell, cell, another, which a machine
+    that becomes faster or slower in the meantime changes little."""
+    pair_rounds: int = 0
+    """How often, after the rounds of all."""
     alone: frozenset[str] = frozenset()
     """Contenders too large to stay loaded beside others: each has one round, after theirs, with nobody else there."""
 
-    def requests(self, cell: Cell, number: int) -> list[Ask]:
+    def requests(self, cell: Cell, number: int | str) -> list[Ask]:
         """Of round `number`; the same for every contender."""
         drawn = self.prompts.draw(cell.requests, self.prompt_tokens, f"{cell.name} {number}")
         return [Ask(prompt, index % cell.adapters if cell.adapters else None) for index, prompt in enumerate(drawn)]
 
     def measure(self, bench: Bench) -> dict[str, Any]:
-        """`rows`: one for each contender, cell and round; `contenders`: each one's versions and verdict; `absent`."""
+        """What was found, raw.
+
+        `rows`: one for each contender, cell and round; `pairs`: one for each pair and round; `contenders`: each one's
+        versions and verdict; `absent`: why others did not take part; `cells`: names.
+        """
         recipes, absent = roster.chosen(bench.cache, bench.contenders)
         truth = self._truth(bench)
-        found: dict[str, Any] = {"rows": [], "contenders": {}, "absent": absent, "cells": [c.name for c in self.cells]}
+        found: dict[str, Any] = {"rows": [], "pairs": [], "contenders": {}, "absent": absent}
+        found["cells"] = [cell.name for cell in self.cells]
         together = [recipe for recipe in recipes if recipe.name not in self.alone]
         for group, rounds in [(together, self.rounds), *(([r], 1) for r in recipes if r.name in self.alone)]:
             with ExitStack() as stack:
                 teams = self._ready(group, stack, truth, found, bench)
                 for number in range(rounds):
                     found["rows"] += self._round(number, teams, truth, bench)
-                ours = [team for team in teams if team.name == roster.OURS]
-                for number in range(rounds, rounds + self.own_rounds if ours else 0):
-                    found["rows"] += (row | {"own": True} for row in self._round(number, ours, truth, bench))
+                for team in (team for team in teams if team.name == roster.OURS):
+                    for number in range(self.pair_rounds):
+                        found["pairs"] += self._paired(number, team, bench)
         return found
 
     def _ready(
@@ -119,6 +127,15 @@ class Throughput:
                     "load": load,
                     "agreement": share(run.answers[:CHECKED], truth.cells[cell]) if number == 0 else None,
                 }
+
+    def _paired(self, number: int, team: Team, bench: Bench) -> Iterator[dict[str, Any]]:
+        for cell, to in self.pairs:
+            rates: dict[Cell, list[float]] = {cell: [], to: []}
+            for turn, each in enumerate((to, cell, cell, to)):
+                requests = self.requests(each, f"{number} {cell.name} {turn}")
+                rates[each].append(team.of(each).run(requests, self.new_tokens).rate)
+            bench.say(f"pair {number}, {cell.name} / {to.name}: {sum(rates[cell]) / sum(rates[to]):.3f}")
+            yield {"cell": cell.name, "to": to.name, "round": number, "rates": rates[cell], "to_rates": rates[to]}
 
     def _judge(self, team: Team, truth: Truth) -> Verdict:
         probe = truth.probe

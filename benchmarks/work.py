@@ -60,9 +60,9 @@ class Goal(NamedTuple):
     """The figure is not to be above the bound, instead of below it."""
 
     @property
-    def reached(self) -> bool:
+    def reached(self) -> bool | None:
         if self.figure is None:
-            return False
+            return None
         return self.figure <= self.bound if self.at_most else self.figure >= self.bound
 
 

@@ -81,16 +81,25 @@ def test_what_a_cell_keeps_is_the_median_of_each_rounds_ratio() -> None:
     assert kept == pytest.approx((0.9 + 0.7) / 2)
 
 
+def test_what_ran_as_pairs_tells_what_a_cell_of_ours_keeps() -> None:
+    pair = {"cell": "32 x N=8", "to": "32 x N=0", "to_rates": [100.0, 60.0]}  # the machine became slower
+    found = FOUND | {"pairs": [pair | {"rates": [90.0, 54.0]}, pair | {"rates": [80.0, 80.0]}]}
+    assert Comparison(found).ratio("adapterhub", "32 x N=8", "32 x N=0") == pytest.approx((0.9 + 1.0) / 2)
+    assert Comparison(found).ratio("right", "32 x N=8", "32 x N=0") == Comparison(FOUND).ratio(
+        "right", "32 x N=8", "32 x N=0"
+    )
+
+
 def test_goals_are_told_as_reached_or_not_and_never_where_nothing_was_measured() -> None:
     goals = {goal.what: goal for goal in W1().goals(FOUND)}
     assert goals["32 x N=8 over the best peer"].reached  # 3.0 of 3.0
     assert goals["32 x N=1 over the best peer"].figure is None
-    assert not goals["32 x N=1 over the best peer"].reached
+    assert goals["32 x N=1 over the best peer"].reached is None
     table = reached([Goal("memory", 1.06, 1.05, at_most=True), Goal("speed", 1.06, 1.05), Goal("other", None, 1.0)])
     assert table[4:7] == [
         "| memory | 1.06 | at most 1.05 | **not reached** |",
         "| speed | 1.06 | at least 1.05 | reached |",
-        "| other |  | at least 1 | **not reached** |",
+        "| other |  | at least 1 | not measured |",
     ]
 
 

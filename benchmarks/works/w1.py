@@ -28,11 +28,16 @@ class W1:
     requests: int = 32
     prompt_tokens: int = 64
     new_tokens: int = 64
-    own_rounds: int = 9
+    pair_rounds: int = 5
 
     def cells(self) -> list[Cell]:
         many = [Cell(self.requests, count) for count in (0, *self.counts)]
         return [Cell(1, 0, bare=True), Cell(1, 1), Cell(self.requests, 0, bare=True), *many]
+
+    def pairs(self) -> list[tuple[Cell, Cell]]:
+        """What adapters cost, and what it costs to be ready for them."""
+        base = Cell(self.requests, 0)
+        return [(base, base._replace(bare=True)), *((Cell(self.requests, count), base) for count in self.counts)]
 
     def run(self, bench: Bench) -> dict[str, Any]:
         folder, shape = read_base(bench.base)
@@ -46,16 +51,14 @@ class W1:
             bench.rounds,
             self.prompt_tokens,
             self.new_tokens,
-            own_rounds=self.own_rounds,
+            pairs=self.pairs(),
+            pair_rounds=self.pair_rounds,
         )
         return work.measure(bench)
 
     def table(self, found: dict[str, Any]) -> list[str]:
-        base = Cell(self.requests, 0)
-        pairs = [(base.name, base._replace(bare=True).name)]
-        pairs += [(Cell(self.requests, count).name, base.name) for count in self.counts]
         comparison = Comparison(found)
-        return [*comparison.lines(), *comparison.kept(pairs)]
+        return [*comparison.lines(), *comparison.kept([(cell.name, to.name) for cell, to in self.pairs()])]
 
     def goals(self, found: dict[str, Any]) -> list[Goal]:
         comparison = Comparison(found)
