@@ -18,8 +18,8 @@ PIECE = 0.0004
 """Seconds of work after which others get their turn."""
 PAUSE = 0.00005
 """Seconds that a thread needs to wake up."""
-LONGEST = 0.004
-SHARE = 0.4
+LONGEST = 0.005
+SHARE = 0.5
 """Of what others do at a time, that they have after each piece of work."""
 
 
