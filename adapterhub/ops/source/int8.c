@@ -32,7 +32,7 @@ INLINE void finish(__m512i acc, long row, long column, const struct quantized *q
 }
 
 INLINE void tile_rows(const int rows, long first, long groups, long tile, const struct quantized *q,
-                      const struct matrix *m, const char *ahead) {
+                      const struct matrix *m, const char *next, const char *wanted) {
     const uint8_t *w = m->weight + tile * groups * 4 * TILE;
     const int8_t *x = q->values + first * q->stride;
     __m512i left[MOST_ROWS], right[MOST_ROWS];
@@ -40,8 +40,14 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     for (int i = 0; i < rows; i++) left[i] = right[i] = _mm512_setzero_si512();
     for (long g = 0; g < groups; g++, w += 4 * TILE) {
         __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
-        __builtin_prefetch(ahead + 128 * g, 0, 2);
-        __builtin_prefetch(ahead + 128 * g + 64, 0, 2);
+        if (next) {
+            __builtin_prefetch(next + 128 * g, 0, 2);
+            __builtin_prefetch(next + 128 * g + 64, 0, 2);
+        }
+        if (wanted) {
+            __builtin_prefetch(wanted + 128 * g, 0, 2);
+            __builtin_prefetch(wanted + 128 * g + 64, 0, 2);
+        }
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             int32_t four;
@@ -58,24 +64,28 @@ INLINE void tile_rows(const int rows, long first, long groups, long tile, const 
     }
 }
 
-/* Rows of one tile, and as many bytes of what is wanted next as the weight has. */
+/* Rows of one tile. The first of them ask for the thread's next tile, and all for as many bytes of what its tasks read
+ * as the weight has. */
 #define PASS(rows) \
     static void pass_##rows(long row, long groups, long tile, const struct quantized *q, const struct matrix *m, \
-                            struct mine *mine) { \
+                            struct mine *mine, long threads) { \
+        const char *next = (const char *)(m->weight + (tile + threads) * groups * 4 * TILE); \
         if (mine && mine->at >= mine->end) ask_next(mine); \
-        const char *at = mine ? mine->at : (const char *)(m->weight + tile * groups * 4 * TILE); \
-        tile_rows(rows, row, groups, tile, q, m, at); \
-        if (mine) mine->at += 4 * TILE * groups; \
+        const char *at = mine ? mine->at : NULL; \
+        if (!at) tile_rows(rows, row, groups, tile, q, m, next, NULL); \
+        else if (row) tile_rows(rows, row, groups, tile, q, m, NULL, at); \
+        else tile_rows(rows, row, groups, tile, q, m, next, at); \
+        if (at) mine->at = at + 4 * TILE * groups; \
     }
 PASS(12) PASS(8) PASS(4) PASS(2) PASS(1)
 
 static long pass(long left, long row, long groups, long tile, const struct quantized *q, const struct matrix *m,
-                 struct mine *mine) {
-    if (left >= 12) { pass_12(row, groups, tile, q, m, mine); return 12; }
-    if (left >= 8) { pass_8(row, groups, tile, q, m, mine); return 8; }
-    if (left >= 4) { pass_4(row, groups, tile, q, m, mine); return 4; }
-    if (left >= 2) { pass_2(row, groups, tile, q, m, mine); return 2; }
-    pass_1(row, groups, tile, q, m, mine);
+                 struct mine *mine, long threads) {
+    if (left >= 12) { pass_12(row, groups, tile, q, m, mine, threads); return 12; }
+    if (left >= 8) { pass_8(row, groups, tile, q, m, mine, threads); return 8; }
+    if (left >= 4) { pass_4(row, groups, tile, q, m, mine, threads); return 4; }
+    if (left >= 2) { pass_2(row, groups, tile, q, m, mine, threads); return 2; }
+    pass_1(row, groups, tile, q, m, mine, threads);
     return 1;
 }
 
@@ -92,10 +102,10 @@ static const struct segment *change(const struct joined *j, const struct segment
 }
 
 static void one_tile(long rows, long groups, long tile, const struct quantized *q, const struct matrix *m, long place,
-                     const struct joined *j, struct mine *mine) {
+                     const struct joined *j, struct mine *mine, long threads) {
     const struct segment *s = j ? j->s : NULL;
     for (long row = 0, done; row < rows; row += done) {
-        done = pass(rows - row, row, groups, tile, q, m, mine);
+        done = pass(rows - row, row, groups, tile, q, m, mine, threads);
         if (j) s = change(j, s, row, row + done, place, tile, m);
     }
 }
@@ -112,7 +122,7 @@ void int8_matmul(struct team *team, long rows, long groups, const struct quantiz
         long index = tile, own_tiles;
         while (index >= (own_tiles = (own->out + TILE - 1) / TILE)) index -= own_tiles, own++;
         if (mine && done++) shrink_mine(mine, share); /* A was asked for while the tile before was computed */
-        one_tile(rows, groups, index, q, own, own - m, j, mine);
+        one_tile(rows, groups, index, q, own, own - m, j, mine, team->threads);
     }
     if (mine) shrink_mine(mine, mine->tasks);
     together(team);

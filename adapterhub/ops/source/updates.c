@@ -135,8 +135,7 @@ void ask_next(struct mine *mine) {
         mine->end = (const char *)end->b + bytes_of(end->rank, m->out[last], end->b_kind);
         return;
     }
-    mine->at = NULL;
-    mine->end = (const char *)UINTPTR_MAX;
+    mine->at = mine->end = NULL;
 }
 
 /* f(A x + bias) of the thread's next tasks, at most so many. */
