@@ -54,13 +54,13 @@ class AdapterPool:
         budget: int,
         host_budget: int,
         tally: Tally | None = None,
-        step_seconds: Callable[[], float] = lambda: 0.0,
+        others: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`budget` and `host_budget` are in bytes; loads are paced by how long a step takes, 0 where none is run."""
+        """`budget` and `host_budget` are in bytes; loads give way to `others`, see `pace`."""
         self.budget = budget
         self._tally = tally or Tally()
         self._prepare = prepare
-        self._step_seconds = step_seconds
+        self._others = others
         self._host = HostTier(host_budget)
         self._lock = threading.Lock()
         self._entries: dict[str, AdapterEntry] = {}
@@ -252,7 +252,7 @@ class AdapterPool:
     def _load(self, entry: AdapterEntry) -> None:
         """Bring one adapter from host or disk to where it can run. On a loader's thread."""
         digest = entry.adapter.digest
-        pace(self._step_seconds)
+        pace(self._others)
         try:
             tensors = {part.digest: self._tensors(part) for part in parts(entry.adapter)}
             prepared = self._prepare(entry.adapter, list(tensors.values()))
@@ -323,8 +323,13 @@ class AdapterPool:
         return [*self._wanted, *self._loading, *(entry for entry, _ in self._arriving)]
 
     def _to_leave(self) -> frozenset[str]:
-        """Of those in use, the ones unused longest, as many as make room for all that is waited for."""
-        needed = sum(entry.room for entry in self._coming() if entry.awaited and entry.resident is None)
+        """Of those in use, the ones unused longest, as many as make room for the next that are waited for.
+
+        Only for as many as are loaded at a time: others take requests until it is their turn, which their own waiters
+        would else wait for, and be loaded for again.
+        """
+        next_ = [*self._loading, *(entry for entry, _ in self._arriving), *self._wanted][:LOADERS]
+        needed = sum(entry.room for entry in next_ if entry.awaited and entry.resident is None)
         if self._used + needed <= self.budget:
             return frozenset()
         idle = sum(self._resident[digest].nbytes for digest in self._idle())

@@ -113,7 +113,7 @@ class Engine:
             budget=self.limits.adapter_bytes,
             host_budget=self.limits.host_adapter_bytes,
             tally=self.tally,
-            step_seconds=lambda: self._loop.step_seconds if self._loop.has_work else 0.0,
+            others=lambda: self._loop.giving_way_to,
         )
         self._runner = Runner(base, cache, recorder)
         scheduler = Scheduler(pool, cache, max_sequences=max_sequences, step_tokens=self.limits.step_tokens)

@@ -64,6 +64,20 @@ class Loop:
     def has_work(self) -> bool:
         return self._scheduler.has_work
 
+    @property
+    def giving_way_to(self) -> float:
+        """Seconds of a step that loads give way to, by the share of requests that run; any thread.
+
+        Where most wait for their adapters, loads that gave way for as long would leave few to run.
+        """
+        running = len(self._scheduler.running) + len(self._scheduler.queue)
+        return self.step_seconds * running / max(1, running + self._num_waiting)
+
+    @property
+    def _num_waiting(self) -> int:
+        """Requests that wait for their adapter or structure."""
+        return sum(sequence.waits for sequence in list(self._sequences.values()))
+
     def add(self, sequence: Sequence) -> None:
         """A sequence has arrived; one with a structure waits for `hold_to`, one that names an adapter for `begin`."""
         self._sequences[sequence.id] = sequence
@@ -125,7 +139,7 @@ class Loop:
             generated_tokens=self._generated,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.queue),
-            loading=sum(sequence.waits for sequence in list(self._sequences.values())),
+            loading=self._num_waiting,
             preemptions=self._scheduler.preemptions,
             looked_up_tokens=self._scheduler.looked_up_tokens,
             reused_tokens=self._scheduler.reused_tokens,
