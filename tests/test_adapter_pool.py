@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +206,29 @@ def test_few_adapters_are_loaded_before_there_is_room_for_them(case: Case) -> No
             time.sleep(0.1)  # long enough for more to be read, were there no bound
             assert sum(len(cold.reads) for cold in colds.values()) == LOADERS
         assert {type(inbox.wait().error) for inbox in inboxes} <= {type(None), UnavailableError}, "too large, or served"
+
+
+def test_no_more_adapters_leave_than_are_loaded_at_a_time(case: Case) -> None:
+    """However many others are waited for, those whose turn it is not take requests."""
+    one = next(iter(case.adapters.values()))
+    busy = [replace(one, digest=f"sha256:busy-{index}") for index in range(LOADERS + 1)]
+    colds = [watched(replace(one, digest=f"sha256:cold-{index}"), is_open=False) for index in range(LOADERS + 3)]
+    running, waiting = [Inbox() for _ in busy], [Inbox() for _ in colds]
+    with engine_with_room(case, len(busy) * resident_bytes(case, one.digest)) as engine:
+        for adapter, inbox in zip(busy, running, strict=True):
+            engine.load_adapter(adapter)
+            engine.submit(greedy(range(5, 15), adapter.digest, 400), inbox)
+        for cold, inbox in zip(colds, waiting, strict=True):
+            engine._pool.register(cold)
+            engine.submit(greedy(range(5, 15), cold.digest, 2), inbox)
+        assert engine.generate([greedy(range(5, 15), busy[-1].digest, 2)])[0].finish_reason == "length"
+        engine.submit(greedy(range(5, 15), busy[0].digest, 2), again := Inbox())
+        engine.check_integrity()
+        assert engine.stats().loading == len(colds) + 1, "the one unused longest takes no new request"
+        assert not any(inbox.ended.is_set() for inbox in running)
+        for cold in colds:
+            cold.gate.set()
+        assert {inbox.wait().finish_reason for inbox in (*running, *waiting, again)} == {"length"}
 
 
 def test_a_request_for_an_adapter_that_was_to_leave_is_served_when_it_need_not(case: Case) -> None:

@@ -12,7 +12,7 @@ from adapterhub.pb.v1 import inference_pb2
 from adapterhub_server.call import CALL
 from adapterhub_server.choices import Counts, pieces_of, requests_of
 from adapterhub_server.fields import wire_fields
-from adapterhub_server.generation import EndReason, Generation
+from adapterhub_server.generation import EndReason, Generation, Generations
 from adapterhub_server.metrics import Metrics
 from adapterhub_server.requests import Admitted, Metadata, Requests
 
@@ -30,6 +30,7 @@ class Answers:
         self._engine = engine
         self._requests = requests
         self._metrics = metrics
+        self._generations = Generations()
 
     async def whole(self, message: inference_pb2.GenerateRequest, metadata: Metadata) -> inference_pb2.GenerateResponse:
         """The answer, or the answers, when all have ended. Raises as `pieces`."""
@@ -85,7 +86,7 @@ class Answers:
             left = counts.generated
             calling = admitted.calling
             generations = [
-                Generation(self._engine, each, calling.reader() if calling else None)
+                Generation(self._engine, each, self._generations, calling.reader() if calling else None)
                 for each in requests_of(request, left)
             ]
             async with aclosing(pieces_of(generations)) as pieces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Literal, NamedTuple
 
@@ -12,6 +13,10 @@ from adapterhub.errors import EngineStoppedError
 from adapterhub.tool_calls import CallReader, ToolCall
 
 EndReason = FinishReason | Literal["tool_calls"]
+
+SECONDS_OF_EACH = 0.002
+"""Between two pieces of a generation for each that runs: at most 500 pieces a second are sent, of all together. A piece
+is some 0.2 ms of processor time, half of it the client's."""
 
 
 class Piece(NamedTuple):
@@ -29,22 +34,40 @@ class Piece(NamedTuple):
     """In the last."""
 
 
+class Generations:
+    """Those that run in one server: the more there are, the longer each one's tokens wait for each other."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+    @property
+    def interval(self) -> float:
+        """Seconds from a piece of a generation to its next."""
+        return self.running * SECONDS_OF_EACH
+
+
 class Generation:
     """Receives a request's events on the engine's thread and gives them as pieces on the event loop.
 
-    Tokens that wait for a slow reader join into one piece, so what waits is never more than the
-    request's own `max_new_tokens`.
+    A piece costs the processors as much as a twentieth of a token's computation, whatever is in it. So with many
+    generations tokens of one wait for each other, as `Generations` has it; its first piece and its last never wait.
+    Tokens that wait for a slow reader join into one piece too, so what waits is never more than the request's own
+    `max_new_tokens`.
     """
 
-    def __init__(self, engine: Engine, request: Request, reader: CallReader | None = None) -> None:
+    def __init__(self, engine: Engine, request: Request, others: Generations, reader: CallReader | None = None) -> None:
         """`reader` takes the calls of tools out of the text."""
         self._engine = engine
         self._request = request
+        self._others = others
         self._reader = reader
         self._detokenizer = Detokenizer(engine.base.tokenizer, request.silent)
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
-        self._events: list[Event] = []
+        self._events: deque[Event] = deque()
+        """Appended to on the engine's thread, taken from on the event loop's."""
+        self._is_due = True
+        """Whether the event loop is to be woken for the next event. The last one always wakes it."""
         self._last: Event | None = None
 
     async def pieces(self) -> AsyncGenerator[Piece]:
@@ -53,35 +76,45 @@ class Generation:
         Raises what `Engine.submit` raises, and the error that ended the request.
         """
         request_id = self._engine.submit(self._request, self._on_event)
+        self._others.running += 1
+        timer: asyncio.TimerHandle | None = None
         try:
-            ended = False
-            while not ended:
+            while self._last is None:
                 await self._arrived.wait()
                 self._arrived.clear()
-                piece = self._take()
-                ended = piece.finish_reason is not None
-                yield piece
+                if self._events:
+                    yield self._take()
+                    if self._last is None:
+                        timer = self._loop.call_later(self._others.interval, self._be_due)
         finally:
+            self._others.running -= 1
+            if timer is not None:
+                timer.cancel()
             if self._last is None:
                 self._engine.cancel(request_id)
 
     def _on_event(self, event: Event) -> None:
         """Called on the engine's thread."""
-        self._loop.call_soon_threadsafe(self._receive, event)
+        self._events.append(event)  # before it is looked whether one is due, as `_be_due` does it the other way round
+        if self._is_due or event.finish_reason:
+            self._is_due = False
+            self._loop.call_soon_threadsafe(self._arrived.set)
 
-    def _receive(self, event: Event) -> None:
-        self._events.append(event)
-        if event.finish_reason:
-            self._last = event
-        self._arrived.set()
+    def _be_due(self) -> None:
+        self._is_due = True
+        if self._events:
+            self._is_due = False
+            self._arrived.set()
 
     def _take(self) -> Piece:
         """All that has arrived."""
-        events, self._events = self._events, []
-        if self._last is not None and self._last.error:
-            raise self._last.error
-        if self._last is not None and self._last.finish_reason == "cancelled":
-            raise EngineStoppedError("the server is stopping")
+        events = [self._events.popleft() for _ in range(len(self._events))]
+        if events[-1].finish_reason:
+            self._last = events[-1]
+            if self._last.error:
+                raise self._last.error
+            if self._last.finish_reason == "cancelled":
+                raise EngineStoppedError("the server is stopping")
         token_ids = tuple(token for event in events for token in event.token_ids)
         logprobs = tuple(each for event in events for each in event.logprobs)
         prompt = tuple(each for event in events for each in event.prompt_logprobs)

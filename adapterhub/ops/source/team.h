@@ -6,6 +6,11 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -15,9 +20,32 @@ struct team {
     _Alignas(64) atomic_long next; /* index of the loop under way */
     _Alignas(64) atomic_int waiting;
     _Alignas(64) atomic_int phase;
+    _Alignas(64) atomic_int asleep;
 };
 
-#define PATIENCE 20000 /* looks at the number, after which others may have the processor */
+#define PATIENCE 4000 /* looks at the number, some 0.1 ms, after which others may have the processor */
+
+/* Somebody has been waited for too long to be at work: another has its processor, and it can have this one. Linux
+ * gives it to it only if nobody runs here, so that to yield is not enough.
+ */
+static inline void sleep_in(struct team *team, int phase) {
+#if defined(__linux__)
+    atomic_fetch_add(&team->asleep, 1);
+    syscall(SYS_futex, &team->phase, FUTEX_WAIT_PRIVATE, phase, NULL, NULL, 0); /* returns at once in another phase */
+    atomic_fetch_sub(&team->asleep, 1);
+#else
+    (void)team, (void)phase;
+    sched_yield();
+#endif
+}
+
+static inline void wake(struct team *team) {
+#if defined(__linux__)
+    if (atomic_load(&team->asleep)) syscall(SYS_futex, &team->phase, FUTEX_WAKE_PRIVATE, team->threads, NULL, NULL, 0);
+#else
+    (void)team;
+#endif
+}
 
 /* Every thread is here before one goes on; the next loop begins at 0. */
 static inline void together(struct team *team) {
@@ -29,14 +57,15 @@ static inline void together(struct team *team) {
     if (atomic_fetch_add_explicit(&team->waiting, 1, memory_order_acq_rel) == team->threads - 1) {
         atomic_store_explicit(&team->waiting, 0, memory_order_relaxed);
         atomic_store_explicit(&team->next, 0, memory_order_relaxed);
-        atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
+        atomic_store(&team->phase, phase + 1); /* before it is seen who sleeps: whoever does so later sees it */
+        wake(team);
         return;
     }
     for (long looks = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; looks++) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
-        if (looks > PATIENCE) sched_yield();
+        if (looks > PATIENCE) sleep_in(team, phase);
     }
 }
 
