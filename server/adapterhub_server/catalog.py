@@ -42,6 +42,8 @@ class Catalog:
         """By digest: checked, and known to the engine."""
         self._names: dict[str, str] = {}
         """`name:tag` -> the digest it last resolved to."""
+        self._held: set[tuple[str, str]] = set()
+        """Names of the store, with digests that they held: what was is not asked for again."""
         self._checks: dict[str, asyncio.Task[Adapter]] = {}
         """By digest: checks under way; whoever needs the same adapter waits for the same check."""
         self._hub = HubAdapters(download)
@@ -145,8 +147,11 @@ class Catalog:
         """The local reference with its digest."""
         if asked.hub:
             pinned = await self._hub.local(asked)
+        elif (asked.name, asked.digest) in self._held:
+            return asked
         else:
             pinned = await asyncio.to_thread(self._store.pin, asked)
+            self._held.add((pinned.name, pinned.digest))
         if not asked.digest:
             self._names[asked.label] = pinned.digest
         return pinned
