@@ -49,10 +49,9 @@ class Generations:
 class Generation:
     """Receives a request's events on the engine's thread and gives them as pieces on the event loop.
 
-    A piece costs the processors as much as a twentieth of a token's computation, whatever is in it. So with many
-    generations tokens of one wait for each other, as `Generations` has it; its first piece and its last never wait.
-    Tokens that wait for a slow reader join into one piece too, so what waits is never more than the request's own
-    `max_new_tokens`.
+    To send a piece takes a tenth of what a small base's token takes, whatever is in it. So with many generations a
+    token waits for the next ones, as `Generations` has it; the first piece and the last never wait. Tokens that wait
+    for a slow reader join into one piece too, so what waits is never more than the request's own `max_new_tokens`.
     """
 
     def __init__(self, engine: Engine, request: Request, others: Generations, reader: CallReader | None = None) -> None:
