@@ -39,6 +39,11 @@ def chat(server: Serving, *lines: str, words: tuple[str, ...] = ()) -> Result:
     return CliRunner().invoke(cli, asked, input=typed)
 
 
+def printed(done: Result) -> str:
+    """To the character: `Result.stdout` drops the carriage return that a random answer may end with."""
+    return done.stdout_bytes.decode()
+
+
 def answer(server: Serving, adapter: str, *said: str, system: str = "") -> str:
     """What the adapter says to a user's turns and an assistant's in between."""
     roles = ("user", "assistant")
@@ -59,7 +64,7 @@ def test_adapters_switch_in_mid_conversation_and_know_what_was_said(server: Serv
     first = answer(server, "", "hello")
     second = answer(server, "team/a", "hello", first, "two\nlines")
     done = chat(server, "hello", "/adapter team/a", "two\\", "lines", "/transcript")
-    assert (done.exit_code, done.stdout) == (0, f"{first}\n{second}\n"), done.stderr
+    assert (done.exit_code, printed(done)) == (0, f"{first}\n{second}\n"), done.stderr
     labels = re.findall(r"^(?:you|base|team/a): ", done.stderr, flags=re.MULTILINE)
     assert labels == ["you: ", "base: ", "you: ", "team/a: "]
 
@@ -68,12 +73,12 @@ def test_two_are_compared_and_each_goes_on_with_its_own(server: Serving) -> None
     one, other = answer(server, "team/a", "hi"), answer(server, "", "hi")
     after = answer(server, "", "hi", other, "more")
     done = chat(server, "/compare team/a base", "hi", "/adapter base", "more")
-    assert done.stdout == f"team/a:\n{one}\nbase:\n{other}\n{after}\n"
+    assert printed(done) == f"team/a:\n{one}\nbase:\n{other}\n{after}\n"
 
 
 def test_an_unknown_adapter_is_an_error_line_and_the_old_one_goes_on(server: Serving) -> None:
     done = chat(server, "/adapter team/b", "/adapter team/zz", "/compare team/a team/zz", "/adaptr x", "hi")
-    assert (done.exit_code, done.stdout) == (0, answer(server, "team/b", "hi") + "\n")
+    assert (done.exit_code, printed(done)) == (0, answer(server, "team/b", "hi") + "\n")
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 3
     assert "no adapter 'team/zz'" in errors[0]
@@ -83,14 +88,14 @@ def test_an_unknown_adapter_is_an_error_line_and_the_old_one_goes_on(server: Ser
 def test_system_retry_and_reset(server: Serving) -> None:
     plain, told = answer(server, "", "hi"), answer(server, "", "hi", system="be kind")
     done = chat(server, "hi", "/system be kind", "/retry", "/reset", "/retry", "hi", "/quit", "never")
-    assert done.stdout == f"{plain}\n{told}\n{told}\n"
+    assert printed(done) == f"{plain}\n{told}\n{told}\n"
     assert "error: /retry: nothing was said yet" in done.stderr
 
 
 def test_an_adapter_of_raw_text_reads_the_last_message_alone(server: Serving) -> None:
     alone = server.client.generate("two", adapter="team/raw", max_new_tokens=8).text
     done = chat(server, "one", "/adapter team/raw", "two")
-    assert done.stdout.endswith(f"\n{alone}\n")
+    assert printed(done).endswith(f"\n{alone}\n")
     assert "team/raw reads raw text: your last message alone" in done.stderr
 
 

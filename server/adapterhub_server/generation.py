@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Literal, NamedTuple
@@ -14,9 +15,10 @@ from adapterhub.tool_calls import CallReader, ToolCall
 
 EndReason = FinishReason | Literal["tool_calls"]
 
-SECONDS_OF_EACH = 0.002
-"""Between two pieces of a generation for each that runs: at most 500 pieces a second are sent, of all together. A piece
-is some 0.2 ms of processor time, half of it the client's."""
+PIECE_SECONDS = 0.0002
+"""Of a processor's time that a piece takes, half of it the client's, who may share the machine."""
+SHARE = 0.04
+"""Of all processors' time that pieces may take."""
 
 
 class Piece(NamedTuple):
@@ -39,11 +41,12 @@ class Generations:
 
     def __init__(self) -> None:
         self.running = 0
+        self._each = PIECE_SECONDS / SHARE / (os.cpu_count() or 1)
 
     @property
     def interval(self) -> float:
         """Seconds from a piece of a generation to its next."""
-        return self.running * SECONDS_OF_EACH
+        return self.running * self._each
 
 
 class Generation:
