@@ -9,6 +9,7 @@ from cases import Case, tiny_case
 
 from adapterhub import giving_way
 from adapterhub.engine import Engine
+from adapterhub.engine.loop import WAITING
 from adapterhub.engine.request import Event
 from adapterhub.giving_way import LONGEST, PAUSE, PIECE, SHARE, Turns
 from adapterhub.testing.equality import greedy
@@ -81,7 +82,7 @@ def test_loads_give_way_to_the_requests_that_run_by_their_share(case: Case) -> N
         def watch(event: Event) -> None:
             stats = loop.stats()
             if not event.finish_reason and stats.loading:
-                share = stats.running / (stats.running + stats.loading)
+                share = stats.running / (stats.running + WAITING * stats.loading)
                 seen.append((loop.giving_way_to, share * loop.step_seconds))
 
         cold = next(iter(case.adapters.values()))

@@ -31,6 +31,8 @@ from adapterhub.structure.matcher import Matcher
 log = logging.getLogger(__name__)
 
 Observe = Callable[[Sequence, Tensor], None]
+WAITING = 3
+"""What one that waits for its adapter counts in how far loads give way, where one that runs counts 1."""
 
 
 class Loop:
@@ -68,10 +70,11 @@ class Loop:
     def giving_way_to(self) -> float:
         """Seconds of a step that loads give way to, by the share of requests that run; any thread.
 
-        Where most wait for their adapters, loads that gave way for as long would leave few to run.
+        Loads that gave way for as long where most wait for their adapters would leave few to run. One that waits gets
+        nothing, one that runs is slowed down: it counts `WAITING` times as much.
         """
         running = len(self._scheduler.running) + len(self._scheduler.queue)
-        return self.step_seconds * running / max(1, running + self._num_waiting)
+        return self.step_seconds * running / max(1, running + WAITING * self._num_waiting)
 
     @property
     def _num_waiting(self) -> int:
