@@ -29,7 +29,7 @@ def test_time_to_first_token_grows_gently_with_the_working_set(
     base = BaseModel.load(str(save_tiny_llama(tmp_path / "base", hidden=64)), quantization="int8")
     curve = Curve.of(base, write_adapters(base, tmp_path, 4 * fit), fit)
     traffic = Traffic(clients, requests=64, popularity="uniform")
-    rounds = [curve.round(number, traffic) for number in range(9)]
+    rounds = [curve.round(number, traffic) for number in range(15)]
     print(f"\n{fit} adapters fit, {clients} clients\n{table(rounds)}")
     assert all(once[2.0].evictions > 10 for once in rounds), "all of it was resident"
     found = ratios(rounds)
