@@ -124,6 +124,7 @@ async def test_an_error_waits_for_nothing() -> None:
 async def test_leaving_early_ends_it_in_the_engine() -> None:
     engine, generations, pieces = begin(others=3)
     piece = await ready(pieces)
+    assert generations.running == 3, "it waits for its turn, and makes nobody wait"
     await engine.say("a")
     await piece
     assert generations.running == 4

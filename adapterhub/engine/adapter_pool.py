@@ -320,16 +320,16 @@ class AdapterPool:
         return [d for d, adapter in self._resident.items() if not (adapter.running or self._entries[d].pins)]
 
     def _coming(self) -> list[AdapterEntry]:
-        return [*self._wanted, *self._loading, *(entry for entry, _ in self._arriving)]
+        """The ones nearest to it first."""
+        return [*(entry for entry, _ in self._arriving), *self._loading, *self._wanted]
 
     def _to_leave(self) -> frozenset[str]:
         """Of those in use, the ones unused longest, as many as make room for the next that are waited for.
 
-        Only for as many as are loaded at a time: others take requests until it is their turn, which their own waiters
-        would else wait for, and be loaded for again.
+        The next are as many as are loaded at a time: for all that are waited for every adapter might have to leave, and
+        be loaded again for requests that it could have taken.
         """
-        next_ = [*self._loading, *(entry for entry, _ in self._arriving), *self._wanted][:LOADERS]
-        needed = sum(entry.room for entry in next_ if entry.awaited and entry.resident is None)
+        needed = sum(entry.room for entry in self._coming()[:LOADERS] if entry.awaited and entry.resident is None)
         if self._used + needed <= self.budget:
             return frozenset()
         idle = sum(self._resident[digest].nbytes for digest in self._idle())

@@ -37,7 +37,7 @@ class Piece(NamedTuple):
 
 
 class Generations:
-    """Those that run in one server: the more there are, the longer each one's tokens wait for each other."""
+    """Those of one server that have begun to give some: the more, the longer each one's tokens wait for each other."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -78,18 +78,21 @@ class Generation:
         Raises what `Engine.submit` raises, and the error that ended the request.
         """
         request_id = self._engine.submit(self._request, self._on_event)
-        self._others.running += 1
         timer: asyncio.TimerHandle | None = None
+        running = False  # those that wait for their turn in the engine send nothing
         try:
             while self._last is None:
                 await self._arrived.wait()
                 self._arrived.clear()
                 if self._events:
+                    if not running:
+                        running = True
+                        self._others.running += 1
                     yield self._take()
                     if self._last is None:
                         timer = self._loop.call_later(self._others.interval, self._be_due)
         finally:
-            self._others.running -= 1
+            self._others.running -= running
             if timer is not None:
                 timer.cancel()
             if self._last is None:
